@@ -1,0 +1,231 @@
+"""Warnings: what gives the label away is told, and what does not is left in peace."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from fusionjax import audit, card, splits
+from fusionjax.card import SplitPlan
+
+LABELS = ("healthy", "pneumonia", "oedema")
+CARD = card.from_dict(
+    {
+        "name": "ward",
+        "table": "records.csv",
+        "columns": {"id": "id", "label": "y", "site": "hospital"},
+        "label": {"classes": list(LABELS)},
+        "modalities": {
+            "labs": {"kind": "tabular", "columns": ["crp", "sex", "bnp"], "categorical": ["sex"]},
+            "embedding": {"kind": "vector", "columns": ["e1", "e2"]},
+            "note": {"kind": "text", "column": "note", "redact": ["secret"]},
+            "image": {"kind": "image", "column": "xray"},
+        },
+    },
+    Path("dataset.toml"),
+)
+
+
+class Records(NamedTuple):
+    card: card.Card
+    table: pd.DataFrame
+    source: list[tuple]
+
+
+class World(NamedTuple):
+    """Records as columns, to be spoiled by a test and then joined."""
+
+    label: np.ndarray
+    crp: np.ndarray
+    sex: np.ndarray
+    bnp: np.ndarray
+    embedding: np.ndarray
+    note: list[str]
+    image: list[str]
+    site: np.ndarray
+    group: np.ndarray
+
+
+def world(size: int = 400, seed: int = 0) -> World:
+    rng = np.random.default_rng(seed)
+    words = np.array(["dyspnoea", "cough", "secretly", "fever", "pain", "无", "咳嗽"])
+    return World(
+        label=rng.integers(0, 3, size),
+        crp=rng.normal(size=size).astype(np.float32),
+        sex=rng.choice(["f", "m", ""], size).astype(object),
+        bnp=np.where(rng.random(size) < 0.3, np.nan, rng.normal(size=size)).astype(np.float32),
+        embedding=rng.normal(size=(size, 2)).astype(np.float32),
+        note=[" ".join(rng.choice(words, 4)) for _ in range(size)],
+        image=[f"image {i}" if rng.random() < 0.8 else "" for i in range(size)],
+        site=rng.choice(["north", "south"], size),
+        group=np.arange(size).astype(str),
+    )
+
+
+def warned(w: World) -> tuple[audit.Warning, ...]:
+    size = len(w.label)
+    source = [
+        (
+            (np.array([w.crp[i], w.bnp[i]]), (w.sex[i],)),
+            w.embedding[i] if not np.isnan(w.embedding[i]).all() else w.embedding[i][:0],
+            w.note[i],
+            np.zeros((int(bool(w.image[i])), 2, 2, 1), np.uint8),
+        )
+        for i in range(size)
+    ]
+    vectors = [v.tobytes().hex() if not np.isnan(v).all() else "" for v in w.embedding]
+    labs = [f"labs {i}" for i in range(size)]
+    parts = zip(labs, vectors, w.note, w.image, strict=True)
+    table = pd.DataFrame(
+        {
+            "id": np.arange(size).astype(str),
+            "label": w.label,
+            "group": w.group,
+            "site": w.site,
+            "row": np.arange(size) + 2,
+            "digest": [";".join(part) for part in parts],
+        }
+    )
+    records = Records(CARD, table, source)
+    return audit.warnings(records, splits.make(SplitPlan(), table))  # pyright: ignore
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_nothing_is_told_of_records_that_mean_nothing(seed):
+    assert warned(world(120, seed)) == ()
+
+
+def test_a_number_that_gives_a_class_away():
+    w = world()
+    (warning,) = warned(w._replace(bnp=np.where(w.label == 2, w.bnp - 9, w.bnp)))
+    assert (warning.kind, warning.where) == ("giveaway", "labs")
+    assert warning.message.startswith("bnp alone tells 'oedema' from the rest, AUROC 1.000")
+
+
+def test_a_level_that_gives_a_class_away():
+    w = world()
+    (warning,) = warned(w._replace(sex=np.where(w.label == 1, "x", w.sex)))
+    assert "sex = 'x' alone tells 'pneumonia'" in warning.message
+
+
+def test_a_column_of_an_embedding_that_gives_a_class_away():
+    w = world()
+    spoiled = w.embedding + np.array([0, 9], np.float32)[None] * (w.label == 0)[:, None]
+    (warning,) = warned(w._replace(embedding=spoiled))
+    assert warning.where == "embedding"
+    assert "e2 alone" in warning.message
+
+
+def test_a_gap_that_gives_a_class_away():
+    w = world()
+    (warning,) = warned(w._replace(bnp=np.where(w.label == 1, np.nan, w.crp)))
+    assert "bnp being there alone tells 'pneumonia'" in warning.message
+
+
+def test_a_missing_modality_that_gives_a_class_away():
+    w = world()
+    image = [f"image {i}" if y == 1 else "" for i, y in enumerate(w.label)]
+    (warning,) = warned(w._replace(image=image))
+    assert warning.where == "image"
+    assert "being there alone" in warning.message
+
+
+@pytest.mark.parametrize("word", ["Covid-19", "肺炎"])
+def test_a_word_that_gives_a_class_away(word):
+    w = world()
+    note = [f"{n} {word}." if y == 1 else n for n, y in zip(w.note, w.label, strict=True)]
+    found = warned(w._replace(note=note))
+    assert {warning.where for warning in found} == {"note"}
+    named = "covid" if word.startswith("C") else word
+    assert any(f"the word {named!r}" in warning.message for warning in found)
+
+
+def test_a_word_that_the_card_redacts_is_not_told():
+    w = world()
+    note = [f"{n} topSecret" if y == 1 else n for n, y in zip(w.note, w.label, strict=True)]
+    assert warned(w._replace(note=note)) == ()
+
+
+def test_many_giveaways_of_a_modality_are_counted_and_not_all_told():
+    w = world()
+    words = " ".join(f"word{i}x" for i in range(30))
+    note = [f"{n} {words}" if y == 1 else n for n, y in zip(w.note, w.label, strict=True)]
+    found = warned(w._replace(note=note))
+    assert len(found) == audit.MOST_WARNINGS + 1
+    assert found[-1].message.startswith("25 more")
+
+
+def test_four_records_of_a_class_are_too_few_to_tell():
+    w = world()
+    label = np.where(np.arange(400) < 4, 2, w.label % 2)
+    assert warned(w._replace(label=label, crp=(label == 2).astype(np.float32))) == ()
+
+
+def test_duplicates_on_two_sides():
+    w = world()
+    table = pd.DataFrame({"label": w.label, "group": w.group, "row": np.arange(400) + 2})
+    split = splits.make(SplitPlan(), table)
+    a, b = split.train[0], split.test[0]
+    records = Records(CARD, table.assign(site="", digest=[f"d{i};;;" for i in range(400)]), [])
+    records.table.loc[b, "digest"] = records.table.loc[a, "digest"]
+    (warning,) = audit._duplicates(records, split)  # pyright: ignore
+    assert (warning.kind, warning.where) == ("duplicate", "records")
+    assert f"rows {a + 2} and {b + 2}" in warning.message
+    assert "split: 1, the first" in warning.message
+
+
+def test_records_with_nothing_are_no_duplicates():
+    w = world()
+    nan = np.full(400, np.nan, np.float32)
+    empty = w._replace(embedding=np.stack([nan, nan], 1), note=[""] * 400, image=[""] * 400)
+    assert warned(empty) == ()
+
+
+def test_one_file_in_two_groups():
+    w = world()
+    image = list(w.image)
+    image[3] = image[9] = "same"
+    (warning,) = warned(w._replace(image=image))
+    assert (warning.kind, warning.where) == ("duplicate", "image")
+    assert "rows 5 and 11" in warning.message
+    group = w.group.copy()
+    group[9] = group[3]
+    assert warned(w._replace(image=image, group=group)) == ()
+
+
+def test_a_site_that_foretells_the_label():
+    w = world()
+    site = np.where((w.label == 0) | (np.arange(400) % 4 == 0), "north", "south")
+    (warning,) = warned(w._replace(site=site))
+    assert (warning.kind, warning.where) == ("site", "hospital")
+
+
+def test_cramers_v_is_one_for_the_same_and_nothing_for_a_site_a_patient():
+    label = np.arange(90) % 3
+    assert audit.cramers_v(label.astype(str), label) == pytest.approx(1)
+    assert audit.cramers_v(np.arange(90).astype(str), label) == 0
+    assert audit.cramers_v(np.zeros(90, int).astype(str), label) == 0
+
+
+@given(seed=st.integers(0, 9999), levels=st.integers(2, 30))
+@settings(deadline=None, max_examples=30)
+def test_auroc_is_that_of_scikit_learn(seed, levels):
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, levels, (60, 3)).astype(float)
+    values[rng.random((60, 3)) < 0.2] = np.nan
+    label = rng.integers(0, 3, 60)
+    onehot = (label[:, None] == np.arange(3)[None]).astype(float)
+    there = ~np.isnan(values)
+    ranks = audit._ranks("abc", values, there, onehot)
+    flags = audit._flags("abc", there, onehot)
+    for column in range(3):
+        has = there[:, column]
+        for k in range(3):
+            expected = roc_auc_score(label[has] == k, values[has, column])
+            assert ranks.auroc[column, k] == pytest.approx(expected)
+            assert flags.auroc[column, k] == pytest.approx(roc_auc_score(label == k, has))

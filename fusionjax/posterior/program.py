@@ -1,0 +1,39 @@
+"""The one statement of prior and likelihood, in NumPyro; every engine is tested against it.
+
+τ_i ~ HalfNormal(1)                       what modality i is worth
+z_i ~ ZeroSumNormal(1) over the classes   for each of the p_i features
+θ_i = τ_i z_i                             non-centred
+P(y | F) ∝ exp(b_y + Σ_i θ_{i,y}·F_i)     features of a missing modality are zero
+"""
+
+import jax.numpy as jnp
+import numpyro
+from jax import Array
+from jaxtyping import Float
+from numpyro import distributions as dist
+
+from fusionjax import log_linear
+from fusionjax.posterior.types import Observations
+
+
+def model(observations: Observations, bias: Float[Array, " class"]) -> None:
+    """The program: sites `tau` [modality], `z_i` [p_i, class], deterministic `theta_i`."""
+    modalities, classes = len(observations.features), bias.shape[0]
+    tau = jnp.asarray(numpyro.sample("tau", dist.HalfNormal(1.0).expand([modalities]).to_event(1)))
+    theta = []
+    for i, feature in enumerate(observations.features):
+        weights = dist.ZeroSumNormal(1.0, (classes,)).expand([feature.shape[1]]).to_event(1)
+        z = jnp.asarray(numpyro.sample(f"z_{i}", weights))
+        theta.append(numpyro.deterministic(f"theta_{i}", tau[i] * z.T))
+    numpyro.factor("log_likelihood", log_likelihood(tuple(theta), observations, bias))
+
+
+def log_likelihood(
+    theta: tuple[Float[Array, "class _"], ...],
+    observations: Observations,
+    bias: Float[Array, " class"],
+) -> Float[Array, ""]:
+    """Weighted sum over rows of log P(y | F, θ), in nats."""
+    log_prob = log_linear.log_prob(theta, bias, observations.features, observations.presence)
+    loss = log_linear.negative_log_likelihood(log_prob, observations.onehot)
+    return -jnp.sum(observations.weight * loss)

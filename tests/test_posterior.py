@@ -1,0 +1,334 @@
+"""Engines against NumPyro's potential, autodiff, quadrature and each other."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpyro.distributions.transforms import ZeroSumTransform
+from numpyro.infer.util import potential_energy
+from scipy.special import logsumexp
+
+from fusionjax.posterior import Observations, Posterior, laplace, newton, nuts, observe, program
+
+TAU = np.array([0.7, 1.3])
+
+
+def simulated(seed: int, rows: int, sizes: tuple[int, ...], classes: int, tau=None):
+    """Observations drawn from the prior (at `tau` where it is given), the bias and true (θ, τ)."""
+    rng = np.random.default_rng(seed)
+    tau = np.abs(rng.normal(size=len(sizes))) if tau is None else np.asarray(tau)
+    features = tuple(np.c_[np.ones(rows), rng.normal(size=(rows, p - 1))] for p in sizes)
+    presence = rng.random((rows, len(sizes))) < 0.8
+    theta = tuple(t * rng.normal(size=(classes, p)) for t, p in zip(tau, sizes, strict=True))
+    theta = tuple(weights - weights.mean(0) for weights in theta)
+    bias = np.log(np.arange(1.0, classes + 1) / np.arange(1.0, classes + 1).sum())
+    parts = [f @ weights.T for f, weights in zip(features, theta, strict=True)]
+    energy = bias + sum(presence[:, i, None] * part for i, part in enumerate(parts))
+    label = np.argmax(energy + rng.gumbel(size=energy.shape), axis=1)
+    single = tuple(jnp.asarray(f, jnp.float32) for f in features)
+    observations = observe(single, jnp.asarray(presence), jnp.asarray(label), classes)
+    return observations, jnp.asarray(bias, jnp.float32), (theta, tau)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    observations, bias, _ = simulated(0, 60, (3, 4), 3)
+    weight = jnp.asarray(np.random.default_rng(1).uniform(0.2, 1.0, 60), jnp.float32)
+    with jax.enable_x64(True):
+        return newton.double((observations._replace(weight=weight), bias))
+
+
+def unconstrained(z, tau, sizes):
+    """The program's own coordinates for our z and τ."""
+    parts = jnp.split(z, np.cumsum(sizes)[:-1])
+    return {"tau": jnp.log(tau)} | {f"z_{i}": part for i, part in enumerate(parts)}
+
+
+@jax.jit
+def numpyro_log_density(z, tau, observations, bias):
+    sites = unconstrained(z, tau, newton.sizes(observations))
+    return -potential_energy(program.model, (observations, bias), {}, sites)
+
+
+# The program
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_basis_is_orthonormal_zero_sum_and_numpyros(classes):
+    basis = newton.zero_sum_basis(classes)
+    assert basis.shape == (classes, classes - 1)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(classes - 1), atol=1e-12)
+    np.testing.assert_allclose(basis.sum(0), 0.0, atol=1e-12)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(ZeroSumTransform()(jnp.eye(classes - 1)), basis.T, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_log_density_is_the_programs_with_its_constants(problem, seed):
+    observations, bias = problem
+    rng = np.random.default_rng(seed)
+    with jax.enable_x64(True):
+        z, tau = jnp.asarray(rng.normal(size=(7, 2))), jnp.asarray(rng.uniform(0.1, 2.0, 2))
+        ours = newton.log_joint(z, tau, observations, bias) - z.size / 2 * np.log(2 * np.pi)
+        half_normal = jnp.sum(np.log(2) - np.log(2 * np.pi) / 2 - tau**2 / 2 + jnp.log(tau))
+        theirs = numpyro_log_density(z, tau, observations, bias)
+        np.testing.assert_allclose(ours + half_normal, theirs, rtol=1e-12)
+
+
+def test_gradient_and_precision_are_numpyros_derivatives(problem):
+    observations, bias = problem
+    with jax.enable_x64(True):
+        z, tau = jnp.asarray(np.random.default_rng(2).normal(size=(7, 2))), jnp.asarray(TAU)
+
+        def flat(x):
+            return numpyro_log_density(x.reshape(z.shape), tau, observations, bias)
+
+        slope = newton.gradient(z, tau, observations, bias).ravel()
+        np.testing.assert_allclose(slope, jax.jit(jax.grad(flat))(z.ravel()), rtol=1e-9, atol=1e-12)
+        curvature = newton.precision(z, tau, observations, bias)
+        np.testing.assert_allclose(
+            -curvature, jax.jit(jax.hessian(flat))(z.ravel()), rtol=1e-9, atol=1e-12
+        )
+
+
+# Newton and the evidence
+
+
+def test_newton_finds_the_mode(problem):
+    mode = newton.solve(TAU, *problem, tolerance=1e-18)
+    with jax.enable_x64(True):
+        assert np.max(np.abs(newton.gradient(mode.z, jnp.asarray(TAU), *problem))) < 1e-8
+        product = mode.cholesky @ mode.cholesky.T
+        exact = newton.precision(mode.z, jnp.asarray(TAU), *problem)
+        np.testing.assert_allclose(product, exact, rtol=1e-9, atol=1e-12)
+
+
+def test_start_does_not_change_the_mode(problem):
+    cold = newton.solve(TAU, *problem)
+    warm = newton.solve(TAU, *problem, start=30.0 * np.ones((7, 2)))
+    np.testing.assert_allclose(cold.z, warm.z, atol=1e-4)
+    assert newton.solve(TAU, *problem, start=cold.z).steps == 1
+
+
+def test_evidence_slope_is_the_derivative_of_the_evidence(problem):
+    def evidence(tau):
+        return float(newton.solve(tau, *problem, tolerance=1e-16).log_evidence)
+
+    mode = newton.solve(TAU, *problem, tolerance=1e-16)
+    with jax.enable_x64(True):
+        squares, known = newton.evidence_slope(mode, jnp.asarray(TAU), *problem)
+    factors = np.exp(1e-4 * np.eye(2))
+    differences = [(evidence(TAU * f) - evidence(TAU / f)) / 2e-4 for f in factors]
+    np.testing.assert_allclose(squares - known, differences, rtol=1e-5, atol=1e-7)
+
+
+def grid_log_joint(observations, bias, tau, axis):
+    """z on a grid, and log P(y, z | τ) there, for two classes and one weight a modality."""
+    z = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    design = np.concatenate([np.asarray(f, float) for f in observations.features], axis=1)
+    scores = (z * tau) @ design.T
+    energy = np.asarray(bias, float) + scores[..., None] * newton.zero_sum_basis(2)[:, 0]
+    log_prob = energy - logsumexp(energy, axis=-1, keepdims=True)
+    likelihood = np.einsum("gnk,nk,n->g", log_prob, observations.onehot, observations.weight)
+    log_joint = likelihood - np.sum(z**2, axis=1) / 2 - np.log(2 * np.pi)
+    return z, log_joint + 2 * np.log(axis[1] - axis[0])
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return simulated(3, 60, (1, 1), 2, tau=(1.0, 0.6))[:2]
+
+
+@pytest.mark.parametrize("tau", [(0.1, 0.05), (1.0, 0.6), (2.0, 0.5)])
+def test_evidence_against_quadrature(tiny, tau):
+    _, log_joint = grid_log_joint(*tiny, np.array(tau), np.linspace(-6, 6, 161))
+    approximate = float(newton.solve(np.array(tau), *tiny).log_evidence)
+    assert abs(approximate - logsumexp(log_joint)) < 0.02
+
+
+# Engines against the exact posterior of a problem small enough for quadrature over θ
+
+
+@pytest.fixture(scope="module")
+def exact(tiny):
+    """Mean and standard deviation of τ_1, τ_2 and of the first class's θ_1, θ_2.
+
+    The likelihood depends on u = τz alone, and P(u) ∝ ∫ HalfNormal(τ) N(u; 0, τ²) dτ.
+    """
+    axis = (np.arange(200) - 99.5) * 0.05
+    log_tau = np.linspace(np.log(1e-4), np.log(8.0), 2000)[:, None]
+    tau = np.exp(log_tau)
+    prior = np.exp(-(tau**2) / 2 - (axis / tau) ** 2 / 2)  # dτ/τ is uniform in log τ
+    moments = [(prior * tau**power).sum(0) for power in range(3)]
+    _, log_joint = grid_log_joint(*tiny, np.ones(2), axis)
+    u = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    likelihood = np.exp(log_joint + np.sum(u**2, axis=1) / 2 - np.max(log_joint)).reshape(200, 200)
+    plain, mean, square = moments
+    table = {0: plain, 1: mean, 2: square, 3: plain * axis, 4: plain * axis**2}
+    first = [likelihood @ plain @ table[k] for k in range(5)]
+    second = [plain @ likelihood @ table[k] for k in range(5)]
+    first, second = np.array(first) / first[0], np.array(second) / second[0]
+    means = np.array([first[1], second[1], first[3], second[3]])
+    squares = np.array([first[2], second[2], first[4], second[4]])
+    turn = np.r_[1.0, 1.0, [newton.zero_sum_basis(2)[0, 0]] * 2]
+    return turn * means, np.abs(turn) * np.sqrt(squares - means**2)
+
+
+def summary(posterior: Posterior):
+    draws = np.c_[posterior.tau, *(theta[:, 0, :] for theta in posterior.theta)]
+    return draws.mean(0), draws.std(0)
+
+
+def test_laplace_against_quadrature(key, tiny, exact):
+    mean, sd = summary(laplace.fit(key, *tiny, draws=4000))
+    np.testing.assert_allclose(mean, exact[0], atol=0.15 * exact[1].max())
+    np.testing.assert_allclose(sd, exact[1], rtol=0.2)
+
+
+def test_nuts_against_quadrature(key, tiny, exact):
+    posterior = nuts.fit(key, *tiny, draws=500, warmup=300)
+    ess = posterior.certificate.ess_bulk
+    assert ess > 400
+    mean, sd = summary(posterior)
+    assert np.all(np.abs(mean - exact[0]) < 5 * exact[1] / np.sqrt(ess))
+    np.testing.assert_allclose(sd, exact[1], rtol=0.15)
+    for theta in posterior.theta:
+        np.testing.assert_allclose(theta.sum(1), 0.0, atol=1e-5)
+
+
+# Laws
+
+
+def assert_same_mode(first, second, order=slice(None)):
+    np.testing.assert_allclose(first.log_evidence, second.log_evidence, rtol=1e-6)
+    np.testing.assert_allclose(first.z, np.asarray(second.z)[order], atol=1e-4)
+
+
+@given(st.integers(0, 10_000), st.floats(0.05, 0.95))
+@settings(max_examples=10)
+def test_rows_of_a_record_count_it_once(seed, share):
+    observations, bias, _ = simulated(seed, 20, (2, 3), 3)
+    twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), observations)
+    weight = jnp.repeat(jnp.asarray([share, 1 - share], jnp.float32), 20)
+    split = newton.solve(TAU, twice._replace(weight=weight), bias)
+    assert_same_mode(newton.solve(TAU, observations, bias), split)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=10)
+def test_order_of_rows_modalities_and_classes_does_not_matter(seed):
+    observations, bias, _ = simulated(seed, 20, (3, 3), 3)
+    mode = newton.solve(TAU, observations, bias)
+    rows = np.random.default_rng(seed).permutation(20)
+    assert_same_mode(mode, newton.solve(TAU, jax.tree.map(lambda x: x[rows], observations), bias))
+    swapped = Observations(
+        observations.features[::-1],
+        observations.presence[:, ::-1],
+        observations.onehot,
+        observations.weight,
+    )
+    assert_same_mode(mode, newton.solve(TAU[::-1], swapped, bias), np.roll(np.arange(6), 3))
+    turned = observations._replace(onehot=jnp.roll(observations.onehot, 1, axis=1))
+    other = newton.solve(TAU, turned, jnp.roll(bias, 1))
+    np.testing.assert_allclose(mode.log_evidence, other.log_evidence, rtol=1e-6)
+
+
+def test_payload_of_a_missing_modality_does_not_matter():
+    presence = jnp.asarray([[True, False], [True, True]])
+    label, ones = jnp.asarray([0, 1]), jnp.ones((2, 2))
+    clean = observe((ones, ones), presence, label, 2)
+    dirty = observe((ones, ones.at[0].set(jnp.nan)), presence, label, 2)
+    for a, b in zip(jax.tree.leaves(clean), jax.tree.leaves(dirty), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# Hard data
+
+
+def hard_cases():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3))
+    label = (x[:, 1] > 0).astype(int)
+    design = np.c_[np.ones(40), x]
+    one_record = np.where(np.arange(40) == 7, 2, label)
+    return {
+        "separable": (design, label),
+        "constant feature": (np.c_[design, np.full(40, 3.0)], label),
+        "duplicated column": (np.c_[design, x[:, 1]], label),
+        "empty column": (np.c_[design, np.zeros(40)], label),
+        "class with one record": (design, one_record),
+        "class with no record": (design, np.zeros(40, int)),
+        "huge feature": (np.c_[design, 1e6 * x[:, 0]], label),
+        "fewer records than weights": (np.c_[np.ones(5), rng.normal(size=(5, 20))], label[:5]),
+        "one record": (design[:1], label[:1]),
+    }
+
+
+@pytest.mark.parametrize("case", hard_cases())
+def test_hard_data_has_finite_zero_sum_draws(key, case):
+    design, label = hard_cases()[case]
+    features = (jnp.asarray(design, jnp.float32), jnp.ones((len(label), 2)))
+    presence = jnp.stack([jnp.ones(len(label), bool), jnp.zeros(len(label), bool)], axis=1)
+    bias = jnp.log(jnp.asarray([0.5, 0.3, 0.2]))
+    observations = observe(features, presence, jnp.asarray(label), 3)
+    posterior = laplace.fit(key, observations, bias, draws=50)
+    for theta, size in zip(posterior.theta, newton.sizes(observations), strict=True):
+        assert theta.shape == (50, 3, size)
+        assert np.all(np.isfinite(theta))
+        np.testing.assert_allclose(theta.sum(1), 0.0, atol=1e-5 * float(jnp.max(jnp.abs(theta))))
+    assert np.all(np.asarray(posterior.tau) > 0)
+
+
+def test_a_modality_that_is_never_there_keeps_its_prior(key):
+    observations, bias, _ = simulated(5, 80, (2, 3), 3, tau=(1.0, 1.0))
+    gone = observations._replace(
+        features=(observations.features[0], jnp.zeros((80, 3))),
+        presence=observations.presence.at[:, 1].set(False),
+    )
+    posterior = laplace.fit(key, gone, bias, draws=4000)
+    tau, theta = np.asarray(posterior.tau)[:, 1], np.asarray(posterior.theta[1])
+    assert abs(tau.mean() - np.sqrt(2 / np.pi)) < 0.12
+    assert abs(np.sqrt(np.mean(tau**2)) - 1.0) < 0.15
+    assert abs(np.mean(theta**2) - 2 / 3) < 0.25
+
+
+def test_what_cannot_be_followed_is_refused(key):
+    ones, presence = jnp.ones((2, 2)), jnp.ones((2, 1), bool)
+    label = jnp.asarray([0, 1])
+    with pytest.raises(ValueError, match="modality 0 are not all finite"):
+        observe((ones.at[1, 1].set(jnp.nan),), presence, label, 2)
+    with pytest.raises(ValueError, match="unlabelled"):
+        observe((ones,), presence, jnp.asarray([0, -1]), 2)
+    with pytest.raises(ValueError, match="weights"):
+        observe((ones,), presence, label, 2, weight=jnp.asarray([1.0, -1.0]))
+    observations = observe((ones,), presence, label, 2)
+    with pytest.raises(ValueError, match="not blanked"):
+        laplace.fit(key, observations._replace(presence=~presence), jnp.zeros(2))
+    with pytest.raises(FloatingPointError, match="no mode"):
+        newton.solve(np.ones(1), observations, jnp.asarray([jnp.nan, 0.0]))
+
+
+# House rules
+
+
+def test_draws_are_float32_repeatable_and_not_retraced(key):
+    observations, bias, _ = simulated(6, 30, (2, 2), 2)
+    first = laplace.fit(key, observations, bias, draws=40)
+    compiled = newton._solve._cache_size()
+    again = laplace.fit(key, observations, bias, draws=40)
+    assert newton._solve._cache_size() == compiled
+    for a, b in zip(jax.tree.leaves(first[:2]), jax.tree.leaves(again[:2]), strict=True):
+        assert a.dtype == jnp.float32
+        np.testing.assert_array_equal(a, b)
+    assert (jnp.ones(1) * 1.5).dtype == jnp.float32
+    assert np.all(np.isfinite(first.certificate.k_hat))
+
+
+def test_laplace_does_not_load_numpyro():
+    code = "import sys, fusionjax.posterior.laplace; assert 'numpyro' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

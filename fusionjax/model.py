@@ -1,0 +1,249 @@
+"""What prediction needs, as one value: card, statistics, ψ, θ's posterior, calibration.
+
+A saved model is a folder of two files: `model.safetensors` holds every array, `model.json` the
+rest, with a schema version and the checksum of the arrays. Neither can run code.
+"""
+
+import hashlib
+import json
+import os
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float
+
+from fusionjax import card as cards
+from fusionjax import encoders as psi
+from fusionjax import predict as predicting
+from fusionjax import preprocess
+from fusionjax.card import Card, Kind
+from fusionjax.errors import ModelError
+from fusionjax.fusion import reliability
+from fusionjax.posterior import Certificate
+from fusionjax.train import encode
+from fusionjax.types import Batch, Encoder, Inputs, Params
+
+SCHEMA = 1
+
+
+class Map(NamedTuple):
+    """The last linear layer of ψ: θ's features are 1 and (F[1:] − shift) @ matrix."""
+
+    shift: Float[Array, " p"]
+    matrix: Float[Array, "p q"]
+
+
+class Model(NamedTuple):
+    """A fitted diagnosis; tuples have one entry a modality, in the order of the card.
+
+    `theta[i]` holds draws [draw, class, p_i], `tau` draws [draw, modality]; `scale` is 1/T on the
+    evidence and `believed` the prior probability π_i that a modality can be believed.
+    """
+
+    card: Card
+    statistics: tuple[Any, ...]
+    encoders: tuple[str, ...]
+    width: int
+    projection: int
+    weights: tuple[Params, ...]
+    maps: tuple[Map, ...]
+    bias: Float[Array, " class"]
+    theta: tuple[Float[Array, "draw class p"], ...]
+    tau: Float[Array, "draw modality"]
+    certificate: Certificate
+    scale: float
+    believed: float
+    threshold: float
+
+
+class Diagnosis(NamedTuple):
+    """What the model says of some patients; `reliable[:, i]` is P(r_i = 1 | X)."""
+
+    predictive: predicting.Predictive
+    presence: Bool[np.ndarray, "batch modality"]
+    reliable: Float[np.ndarray, "batch modality"]
+
+
+def encoder_stack(
+    kinds: tuple[Kind, ...], names: tuple[str, ...], width: int, projection: int
+) -> tuple[Encoder, ...]:
+    """The encoders by kind and name; the same arguments give the same functions."""
+    sizes = (projection if name == "linear" else width for name in names)
+    return tuple(_encoder(*one) for one in zip(kinds, names, sizes, strict=True))
+
+
+@cache
+def _encoder(kind: Kind, name: str, size: int) -> Encoder:
+    return psi.build(kind, name, size)
+
+
+def features(model: Model, batch: Batch) -> tuple[Float[Array, "batch p"], ...]:
+    """θ's features [batch, p_i] of each modality, with the constant 1 first."""
+    kinds: tuple[Kind, ...] = tuple(m.kind for m in model.card.modalities)
+    stack = encoder_stack(kinds, model.encoders, model.width, model.projection)
+    return mapped(stack, model.weights, model.maps, batch.inputs)
+
+
+@partial(jax.jit, static_argnums=0)
+def mapped(
+    stack: tuple[Encoder, ...],
+    weights: tuple[Params, ...],
+    maps: tuple[Map, ...],
+    inputs: tuple[Inputs, ...],
+) -> tuple[Float[Array, "batch p"], ...]:
+    """ψ followed by its last linear layer."""
+    vectors = [f.vector for f in encode(stack, weights, inputs)]
+    return tuple(
+        jnp.concatenate([f[:, :1], (f[:, 1:] - m.shift[None, :]) @ m.matrix], axis=1)
+        for f, m in zip(vectors, maps, strict=True)
+    )
+
+
+def diagnose(
+    model: Model, batch: Batch, prior: Float[np.ndarray, " class"] | None = None
+) -> Diagnosis:
+    """Predict for a batch; `prior` states another prevalence than that of the training records."""
+    bias = model.bias if prior is None else jnp.log(jnp.asarray(prior, jnp.float32))
+    seen = features(model, batch)
+    predictive = predicting.predictive(model.theta, bias, seen, batch.presence, model.scale)
+    theta = tuple(model.scale * t.mean(0) for t in model.theta)
+    experts = reliability.expert_log_probs(theta, bias, seen)
+    believed = jnp.full(len(theta), model.believed)
+    reliable = reliability.reliable(experts, bias, batch.presence, believed)
+    return Diagnosis(predictive, np.asarray(batch.presence), np.asarray(reliable))
+
+
+def save(model: Model, folder: Path) -> None:
+    """Write `model.safetensors` and `model.json` into `folder`, each whole or not at all."""
+    from safetensors.numpy import save as dump
+
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [preprocess.to_arrays(s) for s in model.statistics]
+    blob = dump(_flatten(model, [arrays for arrays, _ in parts]))
+    about = {
+        "schema": SCHEMA,
+        "sha256": hashlib.sha256(blob).hexdigest(),
+        "card": cards.dumps(model.card),
+        "statistics": [plain for _, plain in parts],
+        "encoders": model.encoders,
+        "width": model.width,
+        "projection": model.projection,
+        "certificate": model.certificate._asdict(),
+        "scale": model.scale,
+        "believed": model.believed,
+        "threshold": model.threshold,
+    }
+    _write(folder / "model.safetensors", blob)
+    _write(folder / "model.json", json.dumps(about, indent=1, ensure_ascii=False).encode())
+
+
+def load(folder: Path) -> Model:
+    """Read a model that `save` wrote.
+
+    Raises ModelError where a file is absent, altered, cut short or of a newer schema.
+    """
+    about, arrays = _read(folder)
+    try:
+        return _assemble(about, arrays, folder)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            folder / "model.json", f"does not describe a model ({error!r})", "Fit it again."
+        ) from error
+
+
+def _read(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    from safetensors.numpy import load as parse
+
+    for name in ("model.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise ModelError(folder, f"holds no {name}", "Point at the folder of a finished run.")
+    try:
+        about = json.loads((folder / "model.json").read_bytes())
+        schema, checksum = about["schema"], about["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(folder / "model.json", "is not a model's JSON", "Fit it again.") from error
+    if schema != SCHEMA:
+        raise ModelError(
+            folder, f"has schema {schema}, this version reads {SCHEMA}", "Update FusionJAX."
+        )
+    blob = (folder / "model.safetensors").read_bytes()
+    if hashlib.sha256(blob).hexdigest() != checksum:
+        raise ModelError(
+            folder / "model.safetensors",
+            "is not the file that was saved: its checksum differs",
+            "Copy it again, or fit the model again.",
+        )
+    return about, parse(blob)
+
+
+def _flatten(model: Model, statistics: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    tree = {
+        "bias": model.bias,
+        "tau": model.tau,
+        "modality": {
+            str(i): {
+                "weights": model.weights[i],
+                "map": model.maps[i]._asdict(),
+                "theta": model.theta[i],
+                "statistics": statistics[i],
+            }
+            for i in range(len(model.theta))
+        },
+    }
+    return {"/".join(path): np.ascontiguousarray(leaf) for path, leaf in _walk(tree)}
+
+
+def _walk(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], np.ndarray]]:
+    if not isinstance(tree, dict):
+        return [(path, np.asarray(tree))]
+    return [item for key, branch in tree.items() for item in _walk(branch, (*path, key))]
+
+
+def _grow(leaves: dict[str, np.ndarray]) -> dict:
+    tree: dict = {}
+    for name, leaf in leaves.items():
+        *path, last = name.split("/")
+        branch = tree
+        for key in path:
+            branch = branch.setdefault(key, {})
+        branch[last] = leaf
+    return tree
+
+
+def _assemble(about: dict, arrays: dict[str, np.ndarray], folder: Path) -> Model:
+    tree = _grow(arrays)
+    parts = [tree["modality"][str(i)] for i in range(len(about["encoders"]))]
+    card = cards.from_dict(about["card"], folder / "dataset.toml")
+    statistics = tuple(
+        preprocess.from_arrays(m.kind, p.get("statistics", {}), plain)
+        for m, p, plain in zip(card.modalities, parts, about["statistics"], strict=True)
+    )
+    return Model(
+        card=card,
+        statistics=statistics,
+        encoders=tuple(about["encoders"]),
+        width=about["width"],
+        projection=about["projection"],
+        weights=tuple(jax.tree.map(jnp.asarray, p.get("weights", {})) for p in parts),
+        maps=tuple(Map(**jax.tree.map(jnp.asarray, p["map"])) for p in parts),
+        bias=jnp.asarray(tree["bias"]),
+        theta=tuple(jnp.asarray(p["theta"]) for p in parts),
+        tau=jnp.asarray(tree["tau"]),
+        certificate=Certificate(
+            **{**about["certificate"], "notes": tuple(about["certificate"]["notes"])}
+        ),
+        scale=about["scale"],
+        believed=about["believed"],
+        threshold=about["threshold"],
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    draft = path.with_name(path.name + ".draft")
+    draft.write_bytes(data)
+    os.replace(draft, path)

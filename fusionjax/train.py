@@ -1,0 +1,299 @@
+"""Fits encoders ψ and a fusion together with optax: a pure jitted step, early stopping, resume.
+
+Training is a pure function of its configuration and data: batch and dropout of step s depend on
+the seed and s alone. A checkpoint therefore holds everything, and a run that is killed and
+resumed ends with the same parameters, bit for bit, as one that never stopped.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+from fusionjax import presence as missing
+from fusionjax.batches import Loader
+from fusionjax.errors import ModelError
+from fusionjax.types import Batch, Encoder, Features, Fusion, Inputs, Key, Params
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How ψ and the fusion are trained.
+
+    `dropout` is the rate at which each modality is hidden. The weights that are validated, and
+    kept, are a running mean of those that are trained, over some 1/(1 − `averaging`) steps (Polyak
+    and Juditsky 1992). Training stops `patience` epochs after the best; an epoch here has at least
+    `least_steps` steps, so that small data sets do not spend their time on validation.
+    """
+
+    epochs: int = 60
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
+    dropout: float = 0.3
+    averaging: float = 0.98
+    patience: int = 8
+    least_steps: int = 20
+    seed: int = 0
+
+
+class Network(NamedTuple):
+    """Encoders and a fusion: everything between X and P(y | X)."""
+
+    encoders: tuple[Encoder, ...]
+    fusion: Fusion
+
+
+class Weights(NamedTuple):
+    """Parameters of a network, one entry an encoder and those of the fusion."""
+
+    encoders: tuple[Params, ...]
+    fusion: Params
+
+
+class State(NamedTuple):
+    """All that training carries from one step to the next, and all that a checkpoint holds."""
+
+    weights: Weights
+    average: Weights
+    optimiser: optax.OptState
+    step: Int[Array, ""]
+    running_loss: Float[Array, ""]
+    best: Weights
+    best_nll: Float[Array, ""]
+    best_step: Int[Array, ""]
+    history: Float[Array, "evaluation 2"]
+
+
+class Trained(NamedTuple):
+    """The weights with the least validation NLL, and how training went."""
+
+    weights: Weights
+    steps: np.ndarray
+    train_nll: np.ndarray
+    validation_nll: np.ndarray
+
+
+def encode(
+    encoders: tuple[Encoder, ...], params: tuple[Params, ...], inputs: tuple[Inputs, ...]
+) -> tuple[Features, ...]:
+    """F_i = ψ_i(X_i) for every modality."""
+    return tuple(e.apply(p, x) for e, p, x in zip(encoders, params, inputs, strict=True))
+
+
+def log_prob(
+    network: Network,
+    weights: Weights,
+    inputs: tuple[Inputs, ...],
+    presence: Bool[Array, "batch modality"],
+) -> Float[Array, "batch class"]:
+    """log P(y | X) of shape [batch, class]."""
+    features = encode(network.encoders, weights.encoders, inputs)
+    return network.fusion.apply(weights.fusion, features, presence)
+
+
+def init(key: Key, network: Network, sample: Batch) -> Weights:
+    """Fresh weights; encoders that fit themselves without labels do so on `sample`."""
+    keys = jax.random.split(key, len(network.encoders) + 1)
+    encoders = tuple(
+        e.init(k, x) for e, k, x in zip(network.encoders, keys[1:], sample.inputs, strict=True)
+    )
+    one = jax.tree.map(lambda leaf: leaf[:1], sample.inputs)
+    return Weights(encoders, network.fusion.init(keys[0], encode(network.encoders, encoders, one)))
+
+
+def fit(
+    network: Network,
+    train: Loader,
+    validation: Loader,
+    sample: Batch,
+    classes: int,
+    config: TrainConfig,
+    *,
+    checkpoints: Path | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Trained:
+    """Train on `train`, stop when the validation NLL has not fallen for `patience` evaluations.
+
+    The validation NLL averages each record as it is and under one fixed draw of modality dropout,
+    since both must be predicted well. With `checkpoints`, an earlier run of the same
+    configuration there is resumed; `progress` is told (step, steps, validation NLL).
+
+    Raises ModelError where the checkpoints belong to another configuration.
+    """
+    steps = max(train.steps, config.least_steps)
+    optimiser = _optimiser(network, config, config.epochs * steps)
+    state = _start(network, optimiser, sample, config)
+    manager = _open(checkpoints, config, state) if checkpoints else None
+    state = _restore(manager, state) if manager else state
+    update = jax.jit(partial(_update, network, optimiser, config, classes))
+    evaluate = jax.jit(partial(_validation_sum, network, config, classes))
+    epoch = int(state.step) // steps
+    while epoch < config.epochs and not _out_of_patience(state, config, steps):
+        for step in range(epoch * steps, (epoch + 1) * steps):
+            state = update(state, train.at(step))
+        nll = sum(float(evaluate(state.average, b)) for b in validation.ordered())
+        state = _record(state, nll / max(validation.size, 1), epoch, steps)
+        epoch += 1
+        if manager:
+            _save(manager, epoch, state)
+        if progress:
+            progress(epoch, config.epochs, nll / max(validation.size, 1))
+    return _finish(state, epoch, steps)
+
+
+def _start(
+    network: Network, optimiser: optax.GradientTransformation, sample: Batch, config: TrainConfig
+) -> State:
+    weights = init(jax.random.key(config.seed), network, sample)
+    return State(
+        weights=weights,
+        average=weights,
+        optimiser=optimiser.init(weights),
+        step=jnp.zeros((), jnp.int32),
+        running_loss=jnp.zeros(()),
+        best=weights,
+        best_nll=jnp.full((), jnp.inf),
+        best_step=jnp.zeros((), jnp.int32),
+        history=jnp.full((config.epochs, 2), jnp.nan),
+    )
+
+
+def _optimiser(network: Network, config: TrainConfig, steps: int) -> optax.GradientTransformation:
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, config.learning_rate, min(100, steps // 10), steps
+    )
+    adamw = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=config.weight_decay)
+    )
+
+    def roles(weights: Weights) -> Weights:
+        encoders = tuple("train" if e.trained else "keep" for e in network.encoders)
+        return Weights(encoders, "train")
+
+    return optax.partition({"train": adamw, "keep": optax.set_to_zero()}, roles)
+
+
+def _record_losses(
+    network: Network,
+    classes: int,
+    weights: Weights,
+    batch: Batch,
+    presence: Bool[Array, "batch modality"],
+) -> Float[Array, " batch"]:
+    onehot = jax.nn.one_hot(batch.label, classes)
+    features = encode(network.encoders, weights.encoders, batch.inputs)
+    return network.fusion.loss(weights.fusion, features, presence, onehot)
+
+
+def _update(
+    network: Network,
+    optimiser: optax.GradientTransformation,
+    config: TrainConfig,
+    classes: int,
+    state: State,
+    batch: Batch,
+) -> State:
+    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    shown = missing.drop(key, batch.presence, _rates(config, batch))
+
+    def mean_loss(weights: Weights) -> Float[Array, ""]:
+        return _record_losses(network, classes, weights, batch, shown).mean()
+
+    loss, gradient = jax.value_and_grad(mean_loss)(state.weights)
+    change, moments = optimiser.update(gradient, state.optimiser, state.weights)
+    weights = optax.apply_updates(state.weights, change)
+    kept = jnp.minimum(config.averaging, state.step / (state.step + 10))
+    return state._replace(
+        weights=weights,
+        average=optax.incremental_update(weights, state.average, 1 - kept),
+        optimiser=moments,
+        step=state.step + 1,
+        running_loss=state.running_loss + loss,
+    )
+
+
+def _rates(config: TrainConfig, batch: Batch) -> Float[Array, " modality"]:
+    return jnp.full(batch.presence.shape[1], config.dropout)
+
+
+def _validation_sum(
+    network: Network, config: TrainConfig, classes: int, weights: Weights, batch: Batch
+) -> Float[Array, ""]:
+    key = jax.random.key(config.seed)
+    shown = missing.drop(key, batch.presence, _rates(config, batch))
+    losses = [_record_losses(network, classes, weights, batch, o) for o in (batch.presence, shown)]
+    return jnp.where(batch.row >= 0, sum(losses) / 2, 0.0).sum()
+
+
+def _record(state: State, nll: float, epoch: int, steps: int) -> State:
+    seen = jnp.stack([state.running_loss / steps, jnp.asarray(nll, jnp.float32)])
+    state = state._replace(
+        history=state.history.at[epoch].set(seen), running_loss=jnp.zeros_like(state.running_loss)
+    )
+    if not nll < float(state.best_nll):
+        return state
+    return state._replace(best=state.average, best_nll=seen[1], best_step=state.step)
+
+
+def _out_of_patience(state: State, config: TrainConfig, steps: int) -> bool:
+    return int(state.step) - int(state.best_step) >= config.patience * steps
+
+
+def _finish(state: State, epochs: int, steps: int) -> Trained:
+    history = np.asarray(state.history)[:epochs]
+    return Trained(state.best, np.arange(1, epochs + 1) * steps, history[:, 0], history[:, 1])
+
+
+def _open(folder: Path, config: TrainConfig, state: State) -> "ocp.CheckpointManager":
+    """Keeps the two newest states, each written whole or not at all."""
+    import orbax.checkpoint as ocp
+
+    shapes = [f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(state)]
+    _claim(folder, {"config": asdict(config), "state": shapes})
+    options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+    return ocp.CheckpointManager(folder.absolute() / "states", options=options)
+
+
+def _restore(manager: "ocp.CheckpointManager", state: State) -> State:
+    import orbax.checkpoint as ocp
+
+    newest = manager.latest_step()
+    if newest is None:
+        return state
+    restored: Any = manager.restore(newest, args=ocp.args.StandardRestore(state))
+    return restored
+
+
+def _save(manager: "ocp.CheckpointManager", step: int, state: State) -> None:
+    import orbax.checkpoint as ocp
+
+    manager.save(step, args=ocp.args.StandardSave(state))
+
+
+def _claim(folder: Path, fingerprint: dict) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / "config.json"
+    text = json.dumps(fingerprint, indent=1, sort_keys=True)
+    if note.exists() and note.read_text() != text:
+        raise ModelError(
+            folder,
+            "holds the checkpoints of another configuration",
+            "Choose another folder, or delete this one to start again.",
+        )
+    draft = folder / "config.json.draft"
+    draft.write_text(text)
+    os.replace(draft, note)

@@ -1,0 +1,223 @@
+"""The page: what the template shows, gathered from a run as plain values."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from fusionjax.metrics import Estimate
+from fusionjax.report import figures, ledgers, palette, words
+from fusionjax.report.run import UNCERTAINTIES, Run, estimate, number
+from fusionjax.report.tracks import Track, tracks
+
+REFUSED_SHOWN = 100
+
+
+class Cell(NamedTuple):
+    """An estimate in a table, drawn beside its number where there is a track."""
+
+    estimate: Estimate
+    track: Track | None = None
+    verdict: str = ""
+
+
+class Row(NamedTuple):
+    """A row of estimates: whose, a remark below the name, counts, and the cells."""
+
+    name: str
+    note: str
+    cells: tuple[Cell, ...]
+    strong: bool = False
+    present: tuple[bool, ...] = ()
+    counts: tuple[int, ...] = ()
+
+
+def render(run: Run) -> str:
+    """The whole page as HTML; every name from a user's file is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fusionjax.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "thousands": words.thousands,
+        "decimal": words.decimal,
+        "percent": words.percent,
+        "interval": words.interval,
+        "spoken": words.spoken,
+        "number": number,
+    }
+    html = environment.get_template("page.html.j2").render(_context(run))
+    return html.encode("utf-8", "replace").decode("utf-8")
+
+
+def _context(run: Run) -> dict[str, Any]:
+    metrics = run.metrics
+    patients = ledgers.ledgers(run)
+    return {
+        "task": metrics["task"],
+        "records": metrics["task"]["records"],
+        "colours": {name: value for name, value in vars(palette).items() if name.isupper()},
+        "headline": words.headline(metrics),
+        "names": words.NAMES,
+        "models": models(metrics),
+        "differences": differences(metrics),
+        "patterns": patterns(run),
+        "truth": truth(metrics),
+        "uncertainty": uncertainty(run),
+        "reliability": _figure(figures.reliability, metrics.get("reliability"), "confidence"),
+        "temperature": (metrics.get("temperature") or {}).get("scale"),
+        "posterior": metrics.get("posterior") or {},
+        "certificate": certificate(metrics.get("posterior") or {}),
+        "scales": _scales(metrics.get("posterior") or {}),
+        "ledgers": [_ledger(patient, f"ledger{n}") for n, patient in enumerate(patients)],
+        "refused": (metrics.get("refused") or [])[:REFUSED_SHOWN],
+        "refused_total": len(metrics.get("refused") or []),
+        "warnings": metrics.get("warnings") or [],
+        "history": _figure(figures.history, metrics.get("history"), "step"),
+        "provenance": provenance(metrics.get("provenance") or {}),
+        "config": json.dumps(run.config, indent=2, ensure_ascii=False) if run.config else "",
+    }
+
+
+def models(metrics: Mapping[str, Any]) -> tuple[Row, ...]:
+    """Every model's metrics: the fusion first, then single modalities, then baselines."""
+    return tuple(
+        Row(
+            model["name"],
+            model.get("note") or "",
+            tuple(Cell(estimate(_of(model, "metrics").get(name))) for name in words.NAMES),
+            strong=model.get("role") == "fusion",
+        )
+        for model in _ordered(metrics)
+    )
+
+
+def differences(metrics: Mapping[str, Any]) -> tuple[Row, ...]:
+    """Each rival minus the fusion, with what the interval says of the fusion."""
+    rivals = [model for model in _ordered(metrics) if _of(model, "difference")]
+    columns = []
+    for metric in words.COMPARED:
+        entries = [estimate(model["difference"].get(metric)) for model in rivals]
+        verdicts = [words.verdict(metric, entry) for entry in entries]
+        columns.append(map(Cell, entries, tracks(entries, zero=True), verdicts))
+    cells = zip(*columns, strict=True)
+    return tuple(Row(model["name"], "", cell) for model, cell in zip(rivals, cells, strict=True))
+
+
+def patterns(run: Run) -> tuple[Row, ...]:
+    """Metrics by which modalities the model was shown."""
+    entries = run.metrics.get("patterns") or []
+    nll, accuracy, auroc, ece = (
+        [estimate(_of(entry, "metrics").get(name)) for entry in entries]
+        for name in ("nll", "accuracy", "auroc", "ece")
+    )
+    columns = zip(accuracy, auroc, ece, nll, tracks(nll), strict=True)
+    return tuple(
+        Row(
+            words.enumerate_words(entry["present"]),
+            "",
+            (*(Cell(number) for number in plain), Cell(drawn, track)),
+            strong=len(entry["present"]) == len(run.modalities),
+            present=tuple(name in entry["present"] for name in run.modalities),
+            counts=(entry.get("records") or 0, entry.get("natural") or 0),
+        )
+        for entry, (*plain, drawn, track) in zip(entries, columns, strict=True)
+    )
+
+
+def truth(metrics: Mapping[str, Any]) -> tuple[Row, ...]:
+    """KL from the true posterior, by pattern, where the world that made the data knows it."""
+    known = (metrics.get("truth") or {}).get("kl") or {}
+    entries = [estimate(entry) for entry in known.values()]
+    cells = zip(entries, tracks(entries, zero=True), strict=True)
+    return tuple(Row(name, "", (Cell(*cell),)) for name, cell in zip(known, cells, strict=True))
+
+
+def uncertainty(run: Run) -> dict[str, Any]:
+    """Mean uncertainty of right and wrong predictions, and how the prediction sets fare."""
+    table, columns = run.predictions, [f"p_{name}" for name in run.classes]
+    if not len(table) or not {"label", *columns} <= set(table.columns):
+        return {}
+    label, probability = np.asarray(table["label"]), np.asarray(table[columns], float)
+    right = np.asarray(run.classes, object)[np.nan_to_num(probability).argmax(1)] == label
+    known = np.isin(label.astype(str), run.classes)
+    groups = {"right": known & right, "wrong": known & ~right}
+    rows = [(name, int(rows.sum()), _means(table, rows)) for name, rows in groups.items()]
+    return {"rows": rows, **_sets(table, known)} if known.any() else {}
+
+
+def certificate(posterior: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The posterior's diagnostics that were computed, with the values that count as good."""
+    shown = (
+        ("R̂, at most 1.01", "r_hat", 3),
+        ("Effective draws, bulk", "ess_bulk", 0),
+        ("Effective draws, tail", "ess_tail", 0),
+        ("Divergences, none", "divergences", 0),
+        ("Acceptance", "accept", 2),
+        ("Pareto k̂, below 0.7", "k_hat", 2),
+        ("Likelihood evaluations", "likelihood_evaluations", 0),
+        ("Seconds", "seconds", 1),
+    )
+    values = [(name, number(posterior.get(key)), digits) for name, key, digits in shown]
+    return [
+        (name, words.decimal(value, digits))
+        for name, value, digits in values
+        if math.isfinite(value)
+    ]
+
+
+def provenance(entries: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where the run came from, with the versions of packages on one line."""
+    plain = {name: value for name, value in entries.items() if value not in (None, "", {})}
+    if isinstance(plain.get("versions"), dict):
+        plain["versions"] = ", ".join(f"{name} {v}" for name, v in plain["versions"].items())
+    return [(name.replace("_", " "), str(value)) for name, value in plain.items()]
+
+
+def _ordered(metrics: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    order = ("fusion", "single", "baseline")
+    given = metrics.get("models") or []
+    return sorted(given, key=lambda model: order.index(model.get("role", "baseline")))
+
+
+def _of(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return entry.get(name) or {}
+
+
+def _figure(paint: Any, curve: Mapping[str, Any] | None, needs: str) -> Any:
+    return paint(curve) if curve and curve.get(needs) else ""
+
+
+def _scales(posterior: Mapping[str, Any]) -> Any:
+    entries = [(str(entry["modality"]), estimate(entry)) for entry in posterior.get("scales") or []]
+    return figures.scales(entries) if entries else ""
+
+
+def _ledger(patient: ledgers.Ledger, name: str) -> dict[str, Any]:
+    return {
+        "ledger": patient,
+        "figure": ledgers.figure(patient, name),
+        "probabilities": ledgers.probabilities(patient),
+    }
+
+
+def _means(table: pd.DataFrame, rows: np.ndarray) -> list[float]:
+    if not rows.any():
+        return [math.nan] * len(UNCERTAINTIES)
+    return [float(np.mean(np.asarray(table[name])[rows])) for name in UNCERTAINTIES]
+
+
+def _sets(table: pd.DataFrame, rows: np.ndarray) -> dict[str, float]:
+    """Coverage and mean size of prediction sets; nothing where none were made."""
+    if "prediction_set" not in table or not any(table["prediction_set"]):
+        return {}
+    members = [set(cell.split(";")) - {""} for cell in np.asarray(table["prediction_set"])[rows]]
+    held = [a in names for a, names in zip(np.asarray(table["label"])[rows], members, strict=True)]
+    return {"coverage": float(np.mean(held)), "size": float(np.mean([*map(len, members)]))}

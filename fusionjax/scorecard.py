@@ -1,0 +1,180 @@
+"""What a run found, as the JSON values of `metrics.json`: every number with its interval."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from fusionjax import metrics
+from fusionjax.compare import Contender
+from fusionjax.fitting import FitConfig, Fitted, log_probs, theta_on_seen
+from fusionjax.metrics import Estimate
+from fusionjax.model import Model
+from fusionjax.presence import patterns
+from fusionjax.study import Study
+
+COMPARED = ("accuracy", "auroc", "nll", "ece")
+MOST_PATTERN_MODALITIES = 5
+
+
+def task(study: Study, model: Model, presence: Bool[np.ndarray, "row modality"]) -> dict[str, Any]:
+    """The question, the records and the modalities; `presence` is that of every record kept."""
+    split, table = study.split, study.table
+    return {
+        "name": study.card.name,
+        "description": study.card.description,
+        "classes": list(study.card.classes),
+        "prior": np.exp(np.asarray(model.bias)).tolist(),
+        "modalities": [
+            {"name": m.name, "kind": m.kind, "encoder": e, "present": float(here)}
+            for m, e, here in zip(
+                study.card.modalities, model.encoders, presence.mean(0), strict=True
+            )
+        ],
+        "records": {
+            "kept": len(table),
+            "train": len(split.train),
+            "validation": len(split.validation),
+            "test": len(split.test),
+            "unlabelled": int((study.label < 0).sum()),
+        },
+        "test_patients": len(np.unique(study.group[split.test])),
+    }
+
+
+def models(
+    contenders: Sequence[Contender],
+    label: Int[np.ndarray, " row"],
+    group: np.ndarray,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Each contender's metrics and its paired difference to the first, the fusion."""
+    best = np.exp(contenders[0].log_prob)
+    return [
+        {
+            "name": one.name,
+            "role": one.role,
+            "note": one.note,
+            "metrics": _plain(metrics.table(np.exp(one.log_prob), label, group, seed)),
+            **({} if one is contenders[0] else _difference(one, best, label, group, seed)),
+        }
+        for one in contenders
+    ]
+
+
+def by_pattern(
+    model: Model,
+    study: Study,
+    rows: Int[np.ndarray, " row"],
+    presence: Bool[np.ndarray, "row modality"],
+    seed: int,
+) -> list[dict[str, Any]]:
+    """The fusion under every presence pattern, on the records that have those modalities.
+
+    `natural` counts the records that have exactly those. With more than five modalities only the
+    patterns that occur are shown.
+    """
+    names = [m.name for m in study.card.modalities]
+    label = study.label[rows]
+    group = study.group[rows]
+    found = []
+    for shown in _shown(presence):
+        able = presence[:, shown].all(axis=1)
+        if able.sum() == 0:
+            continue
+        prob = np.exp(log_probs(model, study, rows[able], shown))
+        found.append(
+            {
+                "present": [name for name, here in zip(names, shown, strict=True) if here],
+                "records": int(able.sum()),
+                "natural": int((presence == shown[None, :]).all(axis=1).sum()),
+                "metrics": _plain(metrics.table(prob, label[able], group[able], seed)),
+            }
+        )
+    return found
+
+
+def posterior(fitted: Fitted) -> dict[str, Any]:
+    """The certificate of θ's posterior, and how much each modality is worth (its scale τ_i)."""
+    model = fitted.model
+    tau = np.asarray(model.tau)
+    ends = np.quantile(tau, [0.025, 0.975], axis=0)
+    estimates = [Estimate(*each) for each in np.stack([tau.mean(0), *ends], axis=1)]
+    scales = [
+        {"modality": m.name, **plain(e)}
+        for m, e in zip(model.card.modalities, estimates, strict=True)
+    ]
+    certificate = {k: _number(v) for k, v in model.certificate._asdict().items()}
+    return {**certificate, "scales": scales}
+
+
+def overfit(
+    fitted: Fitted, study: Study, config: FitConfig, rows: Int[np.ndarray, " row"]
+) -> dict[str, float] | None:
+    """NLL and ECE, untempered, with θ fitted on the records that trained ψ and on unseen ones."""
+    seen = theta_on_seen(fitted, study, config)
+    if seen is None:
+        return None
+    label, scores = study.label[rows], {}
+    for name, model in (("seen", seen), ("unseen", fitted.model._replace(scale=1.0))):
+        prob = np.exp(log_probs(model, study, rows))
+        scores[f"{name}_nll"] = float(metrics.nll(prob, label))
+        scores[f"{name}_ece"] = float(metrics.ece(prob, label))
+    return scores
+
+
+def reliability(prob: Float[np.ndarray, "row class"], label: Int[np.ndarray, " row"]) -> dict:
+    """The reliability diagram of the likeliest class."""
+    curve = metrics.reliability_curve(prob, label, 10)
+    return {name: np.asarray(values).tolist() for name, values in curve._asdict().items()}
+
+
+def history(fitted: Fitted) -> dict[str, list] | None:
+    """Training and validation NLL by step; None where no encoder was trained."""
+    if fitted.training is None:
+        return None
+    training = fitted.training
+    return {
+        "step": training.steps.tolist(),
+        "train": training.train_nll.tolist(),
+        "validation": training.validation_nll.tolist(),
+    }
+
+
+def plain(estimate: Estimate) -> dict[str, float | None]:
+    """An estimate as JSON values, null where it is undefined."""
+    return {k: float(v) if np.isfinite(v) else None for k, v in estimate._asdict().items()}
+
+
+def _plain(table: dict[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    return {name: plain(estimate) for name, estimate in table.items()}
+
+
+def _difference(
+    one: Contender,
+    best: Float[np.ndarray, "row class"],
+    label: Int[np.ndarray, " row"],
+    group: np.ndarray,
+    seed: int,
+) -> dict[str, Any]:
+    prob = np.exp(one.log_prob)
+    gaps = {
+        name: metrics.difference(metrics.METRICS[name], prob, best, label, group, seed)
+        for name in COMPARED
+    }
+    return {"difference": _plain(gaps)}
+
+
+def _shown(presence: Bool[np.ndarray, "row modality"]) -> Bool[np.ndarray, "pattern modality"]:
+    if presence.shape[1] <= MOST_PATTERN_MODALITIES:
+        return np.asarray(patterns(presence.shape[1]))
+    natural = np.unique(presence, axis=0)
+    return natural[natural.any(axis=1)]
+
+
+def _number(value: Any) -> Any:
+    """A diagnostic as a JSON value."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    return list(value) if isinstance(value, tuple) else np.asarray(value).item()

@@ -1,0 +1,631 @@
+"""The report: whole, honest in words, safe against hostile names, and readable by everyone."""
+
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from fusionjax import report
+from fusionjax.errors import ModelError
+from fusionjax.metrics import Estimate
+from fusionjax.report import console, ledgers, palette, words
+from fusionjax.report.run import clean, read
+from fusionjax.report.svg import fit
+from fusionjax.report.tracks import MARGIN, WIDTH, tracks
+
+CLASSES = ("no heart disease", "heart failure", "valve disease", "myocarditis")
+MODALITIES = ("image", "note", "sound", "biomarkers")
+KINDS = ("image", "text", "audio", "tabular")
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"quoted\" 'name' & $x_1$ {{ 7*7 }}",
+    "心力衰竭",
+    "a very long name of a disease that nobody can pronounce, type II, variant b",
+)
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+# A run as experiments.diagnose leaves it.
+
+
+def about(value, spread=0.02):
+    return {"value": value, "low": value - spread, "high": value + spread}
+
+
+def scores(accuracy):
+    nll = 1.25 * (1 - accuracy) + 0.22
+    return {
+        "accuracy": about(accuracy, 0.04),
+        "balanced_accuracy": about(accuracy - 0.03, 0.05),
+        "auroc": about(0.5 + accuracy / 2 - 0.01),
+        "nll": about(nll, 0.06),
+        "brier": about(1.4 * (1 - accuracy)),
+        "ece": about(0.03, 0.012),
+    }
+
+
+def model(name, role, accuracy, best=0.863):
+    drop = best - accuracy
+    difference = {
+        "nll": about(1.25 * drop, 0.03),
+        "auroc": about(-drop / 2, 0.012),
+        "accuracy": about(-drop),
+    }
+    extra = {} if role == "fusion" else {"difference": difference}
+    return {"name": name, "role": role, "metrics": scores(accuracy), "note": "", **extra}
+
+
+def metrics(classes, modalities, records):
+    patterns = [s for k in range(len(modalities), 0, -1) for s in combinations(modalities, k)]
+    quality = [0.863 * (len(s) / len(modalities)) ** 0.3 for s in patterns]
+    confidence = [0.38, 0.55, 0.68, 0.79, 0.88, 0.94, 0.97, 0.985]
+    steps = list(range(0, 2000, 50))
+    return {
+        "task": {
+            "name": "clinic",
+            "description": "A simulated cardiology clinic.",
+            "classes": list(classes),
+            "prior": list(np.arange(len(classes), 0, -1) / sum(range(len(classes) + 1))),
+            "modalities": [
+                {"name": m, "kind": KINDS[i % 4], "encoder": "auto", "present": 0.9}
+                for i, m in enumerate(modalities)
+            ],
+            "records": {
+                "kept": 1500,
+                "refused": 3,
+                "train": 1000,
+                "validation": 200,
+                "test": records,
+                "unlabelled": 0,
+            },
+            "test_patients": records - 10,
+        },
+        "models": [
+            model("log-linear fusion", "fusion", 0.863),
+            *(model(m, "single", 0.52 + 0.02 * i) for i, m in enumerate(modalities)),
+            model("concatenating MLP", "baseline", 0.84),
+            model("logistic regression", "baseline", 0.858),
+        ],
+        "patterns": [
+            {"present": list(s), "records": records, "natural": 11, "metrics": scores(q)}
+            for s, q in zip(patterns, quality, strict=True)
+        ],
+        "reliability": {
+            "confidence": confidence,
+            "accuracy": [0.41, 0.5, 0.7, 0.77, 0.86, 0.95, 0.96, 1.0],
+            "count": [37, 38, 37, 38, 37, 38, 37, 38],
+            "low": [0.28, 0.38, 0.55, 0.64, 0.73, 0.86, 0.88, 0.93],
+            "high": [0.56, 0.66, 0.82, 0.88, 0.94, 0.99, 0.99, 1.0],
+        },
+        "posterior": {
+            "engine": "laplace",
+            "ok": True,
+            "r_hat": None,
+            "ess_bulk": 381.0,
+            "ess_tail": None,
+            "divergences": None,
+            "accept": None,
+            "k_hat": 0.21,
+            "seconds": 2.31,
+            "notes": ["48 points over log τ, weighted by the Laplace evidence."],
+            "scales": [
+                {"modality": m, **about(0.4 + 0.2 * i, 0.15)} for i, m in enumerate(modalities)
+            ],
+            "overfit": {
+                "seen_nll": 0.512,
+                "unseen_nll": 0.401,
+                "seen_ece": 0.118,
+                "unseen_ece": 0.031,
+            },
+        },
+        "temperature": {"scale": 0.94},
+        "refused": [
+            {
+                "file": "records.csv",
+                "row": 17,
+                "column": "image",
+                "problem": "truncated image",
+                "mend": "Write the file again.",
+            }
+        ],
+        "warnings": [{"kind": "leak", "where": "column bnp", "message": "gives the label away."}],
+        "history": {
+            "step": steps,
+            "train": [1.1 * math.exp(-s / 300) + 0.3 for s in steps],
+            "validation": [
+                1.0 * math.exp(-s / 350) + 0.38 + 2e-5 * s if s % 100 == 0 else None for s in steps
+            ],
+        },
+        "truth": {
+            "kl": {"+".join(s): about(0.01 + 0.002 * i, 0.004) for i, s in enumerate(patterns)}
+        },
+        "provenance": {
+            "command": "python -m experiments.diagnose --card clinic/dataset.toml --out RUN",
+            "commit": "0123abc",
+            "versions": {"jax": "0.10.2", "numpyro": "0.22"},
+            "device": "cpu",
+            "seed": 0,
+            "started": "2025-01-01T12:00:00",
+            "seconds": 141.2,
+            "card_sha256": "ab" * 32,
+        },
+    }
+
+
+def tables(rng, classes, modalities, prior, records):
+    """Predictions and contrasts that add up: log-odds = prior + evidence of what is present."""
+    ids = [f"p{n:04d}" for n in range(records)]
+    label = rng.choice(len(classes), records, p=np.asarray(prior))
+    present = rng.random((records, len(modalities))) < 0.85
+    signal = np.eye(len(classes))[label][:, None] * 1.6
+    evidence = rng.normal(0, 1.1, (records, len(modalities), len(classes))) + signal
+    energy = np.log(prior) + (evidence * present[:, :, None]).sum(1)
+    prob = np.exp(energy - np.logaddexp.reduce(energy, 1)[:, None])
+    order = np.argsort(-prob, 1)
+    top, second = order[:, 0], order[:, 1]
+    rows = np.arange(records)
+    gap = (evidence[rows, :, top] - evidence[rows, :, second]) * present
+    total = -(prob * np.log(prob)).sum(1)
+    frame = {"id": ids, "label": [classes[i] for i in label]}
+    frame |= {f"p_{name}": prob[:, k] for k, name in enumerate(classes)}
+    frame |= {"total": total, "aleatoric": 0.93 * total, "epistemic": 0.07 * total}
+    frame |= {"prediction_set": [";".join(classes[k] for k in o[:2]) for o in order]}
+    for i, name in enumerate(modalities):
+        frame |= {f"present_{name}": present[:, i], f"reliable_{name}": rng.beta(9, 1, records)}
+        frame |= {f"evidence_{name}": np.where(present[:, i], gap[:, i], np.nan)}
+    contrasts = pd.DataFrame(
+        [
+            (ids[n], name, classes[top[n]], classes[second[n]], g := gap[n, i], g - 0.7, g + 0.7)
+            for n in rows
+            for i, name in enumerate(modalities)
+            if present[n, i]
+        ],
+        columns=["id", "modality", "top", "runner_up", "mean", "low", "high"],
+    )
+    return pd.DataFrame(frame), contrasts
+
+
+def fake_run(folder, classes=CLASSES, modalities=MODALITIES, records=300, change=None):
+    folder.mkdir(exist_ok=True)
+    values = metrics(classes, modalities, records)
+    predictions, contrasts = tables(
+        np.random.default_rng(0), classes, modalities, values["task"]["prior"], records
+    )
+    predictions.to_csv(folder / "predictions.csv", index=False)
+    contrasts.to_parquet(folder / "contrasts.parquet")
+    (folder / "config.json").write_text(json.dumps({"seed": 0, "engine": "laplace"}))
+    if change:
+        change(values)
+    (folder / "metrics.json").write_text(json.dumps(values), encoding="utf-8")
+    return folder
+
+
+# What a reader of HTML sees.
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, unclosed ones, and all text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.open, self.text, self.faults = [], [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs), tuple(self.open)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs), tuple(self.open)))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(tag)
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def named(self, tag):
+        return [attributes for name, attributes, _ in self.elements if name == tag]
+
+
+def page(folder):
+    return Page(report.write(folder).read_text(encoding="utf-8"))
+
+
+def text(folder):
+    return " ".join(" ".join(page(folder).text).split())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return page(fake_run(tmp_path_factory.mktemp("run")))
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    def change(values):
+        values["task"] |= {"name": HOSTILE[0], "description": HOSTILE[1] + "\x00\ud800\u202e"}
+        values["warnings"] = [{"kind": HOSTILE[0], "where": HOSTILE[1], "message": HOSTILE[2]}]
+        values["refused"] = [dict.fromkeys(values["refused"][0], HOSTILE[0])]
+        values["provenance"]["command"] = HOSTILE[0]
+
+    return page(fake_run(tmp_path_factory.mktemp("run"), HOSTILE, HOSTILE, change=change))
+
+
+def test_every_section_is_there(whole):
+    sections = {entry.get("aria-labelledby") for entry in whole.named("section")}
+    assert sections == {
+        "result",
+        "models",
+        "differences",
+        "calibration",
+        "patterns",
+        "truth",
+        "posterior",
+        "ledgers",
+        "warnings",
+        "refused",
+        "training",
+        "provenance",
+    }
+    assert "not for clinical use" in " ".join(whole.text)
+
+
+@pytest.mark.parametrize("name", ["whole", "hostile"])
+def test_page_is_well_formed_and_self_contained(name, request):
+    seen = request.getfixturevalue(name)
+    assert seen.faults == []
+    assert seen.open == []
+    assert not {"script", "img", "link", "iframe", "object"} & {tag for tag, *_ in seen.elements}
+    for _, attributes, _ in seen.elements:
+        assert not any(key.startswith("on") or key == "src" for key in attributes)
+        target = attributes.get("href", attributes.get("xlink:href", "#"))
+        assert target.startswith("#")
+
+
+@pytest.mark.parametrize("name", ["whole", "hostile"])
+def test_page_is_accessible(name, request):
+    seen = request.getfixturevalue(name)
+    assert seen.named("html")[0]["lang"] == "en"
+    assert all(entry.get("scope") in ("col", "row") for entry in seen.named("th"))
+    pictures = seen.named("svg")
+    assert len(pictures) > 20
+    assert all(entry["role"] == "img" and entry["aria-label"].strip() for entry in pictures)
+    ids = [attributes["id"] for _, attributes, _ in seen.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    labels = {v for _, a, _ in seen.elements for k, v in a.items() if k == "aria-labelledby"}
+    assert labels <= set(ids)
+    levels = [int(tag[1]) for tag, *_ in seen.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def contrast(a, b):
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_of_black_on_white_is_21():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+
+
+@pytest.mark.parametrize("ink", [palette.INK, palette.QUIET, palette.FOR, palette.AGAINST])
+def test_text_has_contrast(ink):
+    assert contrast(ink, palette.PAPER) >= 4.5
+    assert contrast(palette.ALARM, palette.ALARM_SHADE) >= 4.5
+    assert contrast(palette.INK, palette.SHADE) >= 4.5
+
+
+@pytest.mark.parametrize("name", ["whole", "hostile"])
+def test_text_in_figures_uses_only_inks_with_contrast(name, request):
+    seen = request.getfixturevalue(name)
+    texts = [a.get("style", "") for tag, a, _ in seen.elements if tag == "text"]
+    fills = {found for style in texts for found in re.findall(r"fill: (#\w+)", style)}
+    assert fills
+    assert all(contrast(fill, palette.PAPER) >= 4.5 for fill in fills)
+
+
+def test_the_page_uses_only_colours_of_the_palette():
+    css = (Path(report.__file__).parent / "page.css.j2").read_text()
+    assert not re.findall(r"#[0-9a-fA-F]{3,6}\b", css)
+
+
+def test_hostile_names_are_shown_as_they_are(hostile):
+    seen = " ".join(hostile.text)
+    for name in HOSTILE[:3]:
+        assert name in seen
+    assert "\u202e" not in seen
+    assert "\x00" not in seen
+
+
+def test_no_table_is_wider_than_its_own_scroll_box(whole):
+    wide = ("models", "differences", "patterns", "refused")
+    boxes = [e for e in whole.named("div") if "scroll" in (e.get("class") or "")]
+    assert set(wide) <= {entry.get("aria-labelledby") for entry in boxes}
+    assert all(entry.get("tabindex") == "0" for entry in boxes)
+
+
+def test_rendering_twice_gives_the_same_page(tmp_path):
+    run = fake_run(tmp_path / "run", records=60)
+    assert report.write(run).read_bytes() == report.write(run).read_bytes()
+
+
+# Honest words.
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high", "said"),
+    [
+        ("nll", 0.1, 0.2, "better"),
+        ("nll", -0.2, -0.1, "worse"),
+        ("nll", -0.1, 0.2, "no difference"),
+        ("nll", 0.0, 0.2, "no difference"),
+        ("auroc", 0.1, 0.2, "worse"),
+        ("auroc", -0.2, -0.1, "better"),
+        ("auroc", math.nan, math.nan, "undefined"),
+        ("nll", -math.inf, math.nan, "undefined"),
+    ],
+)
+def test_verdict(metric, low, high, said):
+    assert words.verdict(metric, Estimate(0.1, low, high)) == said
+
+
+@given(
+    st.sampled_from(words.COMPARED),
+    st.floats(-1, 1),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+@settings(deadline=None, max_examples=60)
+def test_verdict_is_antisymmetric(metric, value, below, above):
+    entry = Estimate(value, value - below, value + above)
+    mirrored = Estimate(-value, -entry.high, -entry.low)
+    opposite = {"better": "worse", "worse": "better"}
+    said = words.verdict(metric, entry)
+    assert words.verdict(metric, mirrored) == opposite.get(said, said)
+
+
+def test_headline_says_no_difference():
+    values = metrics(CLASSES, MODALITIES, 300)
+    result = words.headline(values)
+    assert result.title == "Fusion was not shown to beat every alternative"
+    nll = next(sentence for sentence in result.sentences if sentence.startswith("By NLL"))
+    assert nll.split("no different from")[1] == " concatenating MLP and logistic regression."
+    assert "86.3\u202f%" in result.sentences[0]
+    assert any("too good" in sentence for sentence in result.sentences)
+
+
+def test_headline_says_worse_and_better():
+    values = metrics(CLASSES, MODALITIES, 300)
+    rival = values["models"][-1]
+    rival["difference"]["nll"] = about(-0.2)
+    assert words.headline(values).title == "Fusion did worse than logistic regression"
+    for entry in values["models"][1:]:
+        entry["difference"]["nll"] = about(0.2)
+    assert words.headline(values).title.startswith("Fusion beat every")
+    rival["difference"]["nll"] = {"value": 0.2, "low": None, "high": math.nan}
+    assert words.headline(values).title == "Fusion could not be compared"
+    values["models"] = values["models"][:1]
+    values["task"]["records"] = {"kept": 50, "unlabelled": 8}
+    assert words.headline(values).title == "Nothing to compare the fusion with"
+    assert words.headline(values).sentences[0].startswith("On 42 test records")
+
+
+@pytest.mark.parametrize(
+    ("nats", "said"),
+    [
+        (0.0, "× 1.0"),
+        (math.log(8.2), "× 8.2"),
+        (-math.log(3.4), "÷ 3.4"),
+        (math.log(9.97), "× 10"),
+        (math.log(164), "× 160"),
+        (-0.01, "× 1.0"),
+        (800.0, "× 10\u202f000+"),
+        (-math.inf, "–"),
+        (math.nan, "–"),
+    ],
+)
+def test_odds(nats, said):
+    assert words.odds(nats) == said
+
+
+def test_numbers():
+    assert words.decimal(-0.0004) == "0.000"
+    assert words.decimal(-0.25, 2) == "−0.25"
+    assert words.decimal(math.nan) == "–"
+    assert words.percent(0.863) == "86.3\u202f%"
+    assert words.enumerate_words(["a", "b", "c"]) == "a, b and c"
+    assert words.enumerate_words([]) == ""
+
+
+# Ledgers.
+
+
+def test_ledgers_add_up_to_the_log_odds(tmp_path):
+    run = read(fake_run(tmp_path / "run"))
+    chosen = ledgers.ledgers(run)
+    assert len(chosen) == 4
+    assert len({ledger.patient for ledger in chosen}) == 4
+    for ledger in chosen:
+        (_, first), (_, second), *_ = ledger.probabilities
+        assert ledger.sum == pytest.approx(math.log(first / second), abs=1e-9)
+        for entry in ledger.entries[1:]:
+            assert math.isfinite(entry.nats.low) == entry.present
+
+
+def test_ledgers_are_of_the_right_patients(tmp_path):
+    run = read(fake_run(tmp_path / "run"))
+    by_title = {ledger.title: ledger for ledger in ledgers.ledgers(run)}
+    right, wrong = by_title["Most sure and right"], by_title["Most sure and wrong"]
+    assert right.truth == right.top
+    assert wrong.truth not in ("", wrong.top)
+    rest = by_title["Modalities in most conflict"].entries[1:]
+    values = [entry.nats.value for entry in rest if entry.present]
+    assert min(values) < 0 < max(values)
+
+
+def test_a_missing_modality_is_said_to_be_missing(tmp_path):
+    def hide(folder):
+        table = pd.read_csv(folder / "predictions.csv", dtype=str)
+        table["present_note"] = "False"
+        table.to_csv(folder / "predictions.csv", index=False)
+        return folder
+
+    seen = page(hide(fake_run(tmp_path / "run")))
+    pictures = [e["aria-label"] for e in seen.named("svg") if "Evidence for" in e["aria-label"]]
+    assert len(pictures) == 4
+    assert all("note missing" in label for label in pictures)
+    assert any("P(reliable) 0." in label for label in pictures)
+
+
+def test_ledgers_need_no_contrasts_and_no_labels(tmp_path):
+    folder = fake_run(tmp_path / "run")
+    (folder / "contrasts.parquet").unlink()
+    table = pd.read_csv(folder / "predictions.csv")
+    table.drop(columns=["label"]).to_csv(folder / "predictions.csv", index=False)
+    titles = [ledger.title for ledger in ledgers.ledgers(read(folder))]
+    assert titles == ["Most sure", "Most uncertain", "Modalities in most conflict"]
+    assert "diagnosis unknown" in text(folder)
+
+
+# Runs that lack something.
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("models", "patterns", "reliability", "posterior", "temperature"),
+        *("refused", "warnings", "history", "truth", "provenance"),
+    ],
+)
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_optional_part_may_be_missing_or_null(tmp_path, part, gone):
+    def change(values):
+        values[part] = None
+        if gone:
+            del values[part]
+
+    seen = page(fake_run(tmp_path / "run", CLASSES, MODALITIES[:2], 40, change))
+    assert seen.faults == []
+    assert not re.search(r"\b(nan|null)\b|None(?!\.)", " ".join(seen.text))
+
+
+def test_only_metrics_are_needed(tmp_path):
+    task = {"name": "bare", "classes": ["a", "b"], "modalities": [], "records": {"kept": 7}}
+    (tmp_path / "metrics.json").write_text(json.dumps({"task": task}))
+    seen = text(tmp_path)
+    assert "Predictions without a known diagnosis" in seen
+    assert "7 records" in seen
+
+
+def test_intervals_may_be_null_or_nan(tmp_path):
+    def blank(value):
+        if isinstance(value, dict):
+            kept = {"value", "low", "high"} == set(value)
+            return (
+                {"value": 0.5, "low": None, "high": math.nan}
+                if kept
+                else {k: blank(v) for k, v in value.items()}
+            )
+        return [blank(v) for v in value] if isinstance(value, list) else value
+
+    def change(values):
+        values |= blank(values)
+        values["posterior"]["scales"][0] = {"modality": "image", "value": None}
+        values["reliability"]["low"] = [None] * 8
+
+    seen = text(fake_run(tmp_path / "run", records=40, change=change))
+    assert "Fusion could not be compared" in seen
+    assert not re.search(r"\b(nan|null)\b|None(?!\.)", seen)
+
+
+@pytest.mark.parametrize(("classes", "modalities"), [(15, 1), (2, 5)])
+def test_sizes(tmp_path, classes, modalities):
+    folder = fake_run(
+        tmp_path / "run",
+        [f"class {k}" for k in range(classes)],
+        [f"modality {i}" for i in range(modalities)],
+        records=60,
+    )
+    seen = page(folder)
+    assert seen.faults == []
+    rows = [a for a in seen.named("svg") if a["aria-label"].startswith("NLL with")]
+    assert len(rows) == 2**modalities - 1
+
+
+def test_a_failed_posterior_is_loud(tmp_path):
+    def change(values):
+        values["posterior"] |= {"ok": False, "r_hat": 1.3}
+
+    seen = page(fake_run(tmp_path / "run", records=40, change=change))
+    assert any(entry.get("role") == "alert" for entry in seen.named("p"))
+    assert "failed its diagnostics" in " ".join(seen.text)
+
+
+def test_names_that_look_like_missing_values_stay_names(tmp_path):
+    folder = fake_run(tmp_path / "run", ("NA", "None", "007"), records=60)
+    assert len(ledgers.ledgers(read(folder))) == 4
+    assert read(folder).predictions["label"].isin(["NA", "None", "007"]).all()
+
+
+@pytest.mark.parametrize("content", [None, "{", "[1]", "{}", "\x80"])
+def test_a_broken_run_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "metrics.json").write_text(content, encoding="latin-1")
+    with pytest.raises(ModelError, match=r"metrics\.json"):
+        report.write(tmp_path)
+
+
+# Parts.
+
+
+@given(st.text(max_size=30), st.integers(1, 20))
+@settings(deadline=None, max_examples=80)
+def test_fit_keeps_short_text_and_cuts_long(source, columns):
+    cut = fit(source, columns)
+    assert cut == source or cut.endswith("…")
+    assert len(cut) <= columns
+
+
+@given(st.text(max_size=30))
+@settings(deadline=None, max_examples=80)
+def test_clean_is_idempotent_and_encodes(source):
+    assert clean(clean(source)) == clean(source)
+    clean(source).encode("utf-8")
+
+
+@given(st.lists(st.floats(allow_subnormal=False, min_value=-1e6, max_value=1e6), max_size=6))
+@settings(deadline=None, max_examples=60)
+def test_tracks_stay_inside_and_keep_order(values):
+    entries = [Estimate(v, v - 1, v + 1) for v in values]
+    placed = tracks(entries, zero=True)
+    assert all(MARGIN <= end <= WIDTH - MARGIN for track in placed for end in track)
+    assert all(track.low <= track.value <= track.high for track in placed)
+
+
+def test_console_shows_the_table_and_the_path(tmp_path):
+    values = metrics(CLASSES, ("[red]image[/]", "note"), 300)
+    screen = Console(width=200, record=True, file=io.StringIO())
+    console.show(values, tmp_path / "report.html", screen)
+    printed = screen.export_text()
+    assert "[red]image[/]" in printed
+    assert "no difference" in printed
+    assert "report.html" in printed.replace("\n", "")

@@ -1,0 +1,87 @@
+"""Does the whole line work, and how far is the predictive from the truth?
+
+    python -m experiments.demo          (or: make demo)
+
+Writes the synthetic clinic (image, note, heart sound, biomarkers; four diagnoses), fits it through
+the same card as any other data set, and holds the posterior predictive against the true
+P(y | X_S), which the clinic knows for every subset S of modalities. About three minutes on two
+cores. Expect an accuracy near the Bayes rate and a mean KL from the truth below 0.03 nats with all
+modalities and below 0.05 for every pattern.
+"""
+
+import json
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from experiments import diagnose
+from experiments.diagnose import Outcome
+from fusionjax import metrics, report, scorecard
+from fusionjax.clinic.world import Dials
+from fusionjax.clinic.write import write
+from fusionjax.fitting import FitConfig, log_probs
+from fusionjax.presence import patterns
+from fusionjax.report import console
+
+
+@dataclass(frozen=True)
+class Config:
+    """How many patients, and where everything is written."""
+
+    out: Path = Path("runs/demo")
+    patients: int = 6000
+    seed: int = 0
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+def run(config: Config) -> dict:
+    """Write the clinic, fit it, compare with the truth; returns the content of metrics.json."""
+    folder = config.out / "clinic"
+    if not (folder / "dataset.toml").exists():
+        write(folder, Dials(), config.patients, config.seed)
+    out = config.out / "run"
+    outcome = diagnose.fit_run(diagnose.Config(out, folder / "dataset.toml", fit=config.fit))
+    content = json.loads((out / "metrics.json").read_text())
+    content["truth"] = {"kl": divergences(outcome, folder)}
+    (out / "metrics.json").write_text(json.dumps(content, indent=1, ensure_ascii=False))
+    report.write(out)
+    return content
+
+
+def divergences(outcome: Outcome, folder: Path) -> dict[str, dict[str, float | None]]:
+    """Mean KL(true P(y | X_S) ‖ predictive) over test patients, in nats, for every pattern S."""
+    study, rows = outcome.study, outcome.study.split.test
+    names = np.asarray([m.name for m in study.card.modalities])
+    ids = study.table["id"].to_numpy()[rows]
+    found = {}
+    for shown in np.asarray(patterns(len(names))):
+        subset = "+".join(names[shown])
+        prob = np.exp(log_probs(outcome.fitted.model, study, rows, shown))
+        kl = metrics.kl(true_probabilities(folder, subset, ids, study.card.classes), prob)
+        found[subset] = scorecard.plain(
+            metrics.interval(partial(metrics.mean, kl), len(kl), None, 0)
+        )
+    return found
+
+
+def true_probabilities(
+    folder: Path, subset: str, ids: np.ndarray, classes: tuple[str, ...]
+) -> np.ndarray:
+    """P(y | X_S) [id, class] as the clinic knows it."""
+    truth = pd.read_parquet(folder / "truth.parquet")
+    rows = truth[(truth["subset"] == subset) & (truth["absence"] == "ignored")].set_index("id")
+    return np.exp(rows.loc[ids, list(classes)].to_numpy())
+
+
+def main() -> None:
+    """Command line."""
+    config = tyro.cli(Config, description=__doc__)
+    console.show(run(config), config.out / "run" / "report.html")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""What is this patient's diagnosis, how sure is that, and which modality says so?
+
+From a folder of records to a calibrated diagnosis and a report, for any dataset card:
+
+    python -m experiments.diagnose --card FOLDER/dataset.toml --out RUN
+
+On new records, without fitting again; the table may lack a modality's columns, or the label:
+
+    python -m experiments.diagnose --model RUN --table new.csv --out NEW
+
+RUN gets metrics.json, predictions.csv, evidence.parquet, contrasts.parquet, report.html,
+config.json and the model. A run that was interrupted goes on where it was when the same command
+is given again. Two to five minutes on two cores for a few thousand records.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+import tyro
+
+from experiments import provenance
+from experiments.progress import Reporter, reporter
+from fusionjax import audit, card, compare, conformal, outputs, report, scorecard
+from fusionjax import model as models
+from fusionjax.compare import Contender
+from fusionjax.errors import CardError, FusionError, ModelError
+from fusionjax.fitting import FitConfig, Fitted, choose, fit, log_probs
+from fusionjax.model import Diagnosis, Model
+from fusionjax.records.ingest import Records, ingest
+from fusionjax.report import console
+from fusionjax.study import Study, of_model, ordered, prepare
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run: either `card` is fitted, or `model` predicts for the records of `card` or `table`.
+
+    `prior` states another prevalence, as one probability a class in the order of the card.
+    """
+
+    out: Path
+    card: Path | None = None
+    model: Path | None = None
+    table: Path | None = None
+    prior: tuple[float, ...] | None = None
+    on_bad_record: Literal["stop", "skip"] = "stop"
+    cache: Path | None = None
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+class Outcome(NamedTuple):
+    """What a fitted run leaves in memory; `contenders` predict for the test records."""
+
+    study: Study
+    fitted: Fitted
+    contenders: tuple[Contender, ...]
+
+
+def fit_run(config: Config) -> Outcome:
+    """Fit the records of `config.card` and write the run."""
+    started = time.time()
+    path = _card_path(config)
+    described = card.load(path)
+    _claim(config)
+    with reporter() as tell:
+        records = _ingest(config, described, tell)
+        study = prepare(records, config.fit.seed)
+        outcome = contend(study, config, tell)
+        tell.stage("writing the report")
+        content = _metrics(config, records, outcome)
+        content["provenance"] = provenance.describe(asdict(config), _digest(path), started)
+        _write_run(config, content, outcome.fitted.model, study, study.split.test)
+        models.save(outcome.fitted.model, config.out)
+    report.write(config.out)
+    shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
+    return outcome
+
+
+def predict_run(config: Config) -> None:
+    """Predict new records with `config.model` and write the run."""
+    started = time.time()
+    model = models.load(Path(config.model or ""))
+    where = card.load(config.card) if config.card else replace(model.card, path=_beside(config))
+    _claim(config)
+    with reporter() as tell:
+        records = _ingest(config, replace(model.card, path=where.path, table=where.table), tell)
+        study = of_model(records, model.statistics)
+        rows = np.arange(len(study.label))
+        content: dict[str, Any] = {
+            "task": _task(config, study, model, len(records.refused)),
+            "refused": [r._asdict() for r in records.refused],
+            "provenance": provenance.describe(asdict(config), "", started),
+        }
+        found = _write_run(config, content, model, study, rows)
+        known = np.flatnonzero(study.label >= 0)
+        if len(known):
+            content |= _scores(study, known, np.asarray(found.predictive.prob)[known])
+            _write_json(config.out / "metrics.json", content)
+    report.write(config.out)
+
+
+def contend(study: Study, config: Config, tell: Reporter) -> Outcome:
+    """Fit the fusion and all that it is held against, and predict the test records."""
+    folder, rows = config.out / "checkpoints", study.split.test
+    names, singles = choose(study, config.fit, checkpoints=folder, progress=tell.advance)
+    best = fit(study, names, config.fit, checkpoints=folder / "fusion", progress=tell.advance)
+    best = best._replace(model=_promise(best.model, study))
+    rivals = (
+        compare.concatenating_mlp(
+            study, names, config.fit, rows, checkpoints=folder / "mlp", progress=tell.advance
+        ),
+        compare.logistic_regression(study, config.fit, rows),
+    )
+    alone = tuple(compare.single(one, study, i, rows) for i, one in enumerate(singles))
+    return Outcome(study, best, (compare.fusion(best, study, rows), *alone, *rivals))
+
+
+def _card_path(config: Config) -> Path:
+    if config.card is None:
+        raise CardError(
+            "diagnose", "--card", "has nothing to do", "Give --card to fit, or --model to predict."
+        )
+    return config.card
+
+
+def _beside(config: Config) -> Path:
+    """Where the card of a new table would lie: its files are looked for in the table's folder."""
+    if config.table is None:
+        raise CardError(
+            "diagnose", "--model", "has no records", "Give --table FILE.csv, or --card of new ones."
+        )
+    return config.table.parent / "dataset.toml"
+
+
+def _claim(config: Config) -> None:
+    """Make RUN ours: a folder that another configuration has begun is left alone."""
+    note, text = config.out / "config.json", json.dumps(asdict(config), indent=1, default=str)
+    if note.exists() and note.read_text() != text:
+        raise ModelError(
+            config.out,
+            "holds a run of another configuration (see its config.json)",
+            "Choose another --out, or delete that folder.",
+        )
+    config.out.mkdir(parents=True, exist_ok=True)
+    _write(note, text.encode())
+
+
+def _ingest(config: Config, described: card.Card, tell: Reporter) -> Records:
+    return ingest(
+        described,
+        config.cache or config.out / "records",
+        on_bad_record=config.on_bad_record,
+        labelled=config.model is None,
+        table=config.table,
+        progress=lambda done, total: tell.advance("reading records", done, total, float("nan")),
+    )
+
+
+def _promise(model: Model, study: Study) -> Model:
+    """The model with the threshold of its 90 % prediction sets, from validation records."""
+    rows = study.split.validation
+    prob = np.exp(log_probs(model, study, rows))
+    return model._replace(threshold=conformal.threshold(prob, study.label[rows]))
+
+
+def _presence(study: Study) -> np.ndarray:
+    """Which modalities each record of the study has."""
+    everyone = np.arange(len(study.label))
+    batches = [np.asarray(b.presence) for b in ordered(study, everyone)]
+    return np.concatenate(batches)[: len(everyone)]
+
+
+def _stated(config: Config, model: Model) -> np.ndarray | None:
+    """The prevalence that the user states, checked."""
+    if config.prior is None:
+        return None
+    classes, prior = model.card.classes, config.prior
+    if len(prior) != len(classes) or min(prior) <= 0 or abs(sum(prior) - 1) > 1e-6:
+        raise CardError(
+            "diagnose",
+            "--prior",
+            f"is {prior}",
+            f"Give {len(classes)} positive probabilities that sum to 1, for {', '.join(classes)}.",
+        )
+    return np.asarray(prior, np.float32)
+
+
+def _task(config: Config, study: Study, model: Model, refused: int) -> dict[str, Any]:
+    task = scorecard.task(study, model, _presence(study))
+    task["records"]["refused"] = refused
+    return task if config.prior is None else {**task, "prior": list(config.prior)}
+
+
+def _metrics(config: Config, records: Records, outcome: Outcome) -> dict[str, Any]:
+    study, fitted, contenders = outcome
+    rows, seed = study.split.test, config.fit.seed
+    label, group, presence = study.label[rows], study.group[rows], _presence(study)[rows]
+    return {
+        "task": _task(config, study, fitted.model, len(records.refused)),
+        "models": scorecard.models(contenders, label, group, seed),
+        "patterns": scorecard.by_pattern(fitted.model, study, rows, presence, seed),
+        "reliability": scorecard.reliability(np.exp(contenders[0].log_prob), label),
+        "posterior": scorecard.posterior(fitted)
+        | {"overfit": scorecard.overfit(fitted, study, config.fit, rows)},
+        "temperature": {"scale": fitted.model.scale},
+        "refused": [r._asdict() for r in records.refused],
+        "warnings": [w._asdict() for w in audit.warnings(records, study.split)],
+        "history": scorecard.history(fitted),
+    }
+
+
+def _scores(study: Study, known: np.ndarray, prob: np.ndarray) -> dict[str, Any]:
+    one = Contender("log-linear fusion", "fusion", np.log(prob))
+    label, group = study.label[known], study.group[known]
+    return {
+        "models": scorecard.models((one,), label, group, 0),
+        "reliability": scorecard.reliability(prob, label),
+    }
+
+
+def _write_run(
+    config: Config, content: dict[str, Any], model: Model, study: Study, rows: np.ndarray
+) -> Diagnosis:
+    """Diagnose the rows and write the tables and metrics of the run."""
+    prior, out = _stated(config, model), config.out
+    parts = [models.diagnose(model, batch, prior) for batch in ordered(study, rows)]
+    found = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
+    frames = (model, study.table, rows, found)
+    _write(out / "predictions.csv", outputs.predictions(*frames).to_csv(index=False).encode())
+    _write(out / "evidence.parquet", outputs.evidence(*frames).to_parquet(index=False) or b"")
+    _write(out / "contrasts.parquet", outputs.contrasts(*frames).to_parquet(index=False) or b"")
+    _write_json(out / "metrics.json", content)
+    return found
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    _write(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    draft = path.with_name(path.name + ".draft")
+    draft.write_bytes(data)
+    os.replace(draft, path)
+
+
+def _digest(path: Path) -> str:
+    file = path / "dataset.toml" if path.is_dir() else path
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def main() -> None:
+    """Command line."""
+    config = tyro.cli(Config, description=__doc__)
+    try:
+        predict_run(config) if config.model else fit_run(config)
+    except FusionError as error:
+        sys.exit(f"error: {error}")
+    content = json.loads((config.out / "metrics.json").read_text())
+    console.show(content, config.out / "report.html")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Malignant or benign: what do mean, error and worst values of cell nuclei each add?
+
+    python -m experiments.oncology
+
+BODY
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from experiments import repeat
+from experiments.cards import breast_cancer
+
+
+@dataclass(frozen=True)
+class Config(repeat.Config):
+    """Repetitions, each with its own split of the tumours."""
+
+    out: Path = Path("runs/oncology")
+
+
+def run(config: Config) -> Path:
+    """Fit once a seed and write `results/oncology.json`; returns its path."""
+    return repeat.run("oncology", config, breast_cancer.convert(None, config.out / "dataset"))
+
+
+if __name__ == "__main__":
+    run(tyro.cli(Config, description=__doc__))

@@ -23,7 +23,8 @@ from experiments.diagnose import Outcome
 from fusionjax import metrics, report, scorecard
 from fusionjax.clinic.world import Dials
 from fusionjax.clinic.write import write
-from fusionjax.fitting import FitConfig, log_probs
+from fusionjax.crossfit import FitConfig
+from fusionjax.fitting import log_probs
 from fusionjax.presence import patterns
 from fusionjax.report import console
 

@@ -29,11 +29,12 @@ import tyro
 
 from experiments import provenance
 from experiments.progress import Reporter, reporter
-from fusionjax import audit, card, compare, conformal, outputs, report, scorecard
+from fusionjax import audit, card, compare, outputs, report, scorecard
 from fusionjax import model as models
 from fusionjax.compare import Contender
+from fusionjax.crossfit import FitConfig
 from fusionjax.errors import CardError, FusionError, ModelError
-from fusionjax.fitting import FitConfig, Fitted, choose, fit, log_probs
+from fusionjax.fitting import Fitted, choose, fit
 from fusionjax.model import Diagnosis, Model
 from fusionjax.records.ingest import Records, ingest
 from fusionjax.report import console
@@ -113,7 +114,6 @@ def contend(study: Study, config: Config, tell: Reporter) -> Outcome:
     folder, rows = config.out / "checkpoints", study.split.test
     names, singles = choose(study, config.fit, checkpoints=folder, progress=tell.advance)
     best = fit(study, names, config.fit, checkpoints=folder / "fusion", progress=tell.advance)
-    best = best._replace(model=_promise(best.model, study))
     rivals = (
         compare.concatenating_mlp(
             study, names, config.fit, rows, checkpoints=folder / "mlp", progress=tell.advance
@@ -163,13 +163,6 @@ def _ingest(config: Config, described: card.Card, tell: Reporter) -> Records:
         table=config.table,
         progress=lambda done, total: tell.advance("reading records", done, total, float("nan")),
     )
-
-
-def _promise(model: Model, study: Study) -> Model:
-    """The model with the threshold of its 90 % prediction sets, from validation records."""
-    rows = study.split.validation
-    prob = np.exp(log_probs(model, study, rows))
-    return model._replace(threshold=conformal.threshold(prob, study.label[rows]))
 
 
 def _presence(study: Study) -> np.ndarray:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from experiments import diagnose, provenance
 from experiments.diagnose import Outcome
 from fusionjax import metrics, scorecard
-from fusionjax.fitting import FitConfig
+from fusionjax.crossfit import FitConfig
 
 RESULTS = Path(__file__).with_name("results")
 

@@ -17,7 +17,7 @@ _HOMES = {
     "prepare": ("fusionjax.study", "prepare"),
     "choose": ("fusionjax.fitting", "choose"),
     "fit": ("fusionjax.fitting", "fit"),
-    "FitConfig": ("fusionjax.fitting", "FitConfig"),
+    "FitConfig": ("fusionjax.crossfit", "FitConfig"),
     "TrainConfig": ("fusionjax.train", "TrainConfig"),
     "Model": ("fusionjax.model", "Model"),
     "diagnose": ("fusionjax.model", "diagnose"),

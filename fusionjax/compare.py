@@ -14,14 +14,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fusionjax import baselines, calibrate, train
-from fusionjax.fitting import (
-    FitConfig,
-    Fitted,
-    Progress,
-    log_probs,
-    network_log_probs,
-    stack_of,
-)
+from fusionjax.crossfit import FitConfig, Progress, stack_of
+from fusionjax.fitting import Fitted, log_probs, network_log_probs
 from fusionjax.fusion.concat_mlp import concat_mlp
 from fusionjax.study import Study, log_prior, ordered, restrict, sample
 from fusionjax.train import encode

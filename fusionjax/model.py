@@ -21,7 +21,7 @@ from fusionjax import card as cards
 from fusionjax import encoders as psi
 from fusionjax import predict as predicting
 from fusionjax import preprocess
-from fusionjax.card import Card, Kind
+from fusionjax.card import Card, Modality, TextOptions
 from fusionjax.errors import ModelError
 from fusionjax.fusion import reliability
 from fusionjax.posterior import Certificate
@@ -38,11 +38,20 @@ class Map(NamedTuple):
     matrix: Float[Array, "p q"]
 
 
+class Member(NamedTuple):
+    """One ψ: parameters of its encoders and their last linear layers, one entry a modality."""
+
+    weights: tuple[Params, ...]
+    maps: tuple[Map, ...]
+
+
 class Model(NamedTuple):
     """A fitted diagnosis; tuples have one entry a modality, in the order of the card.
 
-    `theta[i]` holds draws [draw, class, p_i], `tau` draws [draw, modality]; `scale` is 1/T on the
-    evidence and `believed` the prior probability π_i that a modality can be believed.
+    `theta[i]` holds draws [draw, class, p_i] for the features of all members side by side, `tau`
+    draws [draw, modality]; an encoder gives `width` features if it is trained, else `projection`.
+    `scale` is 1/T on the evidence, `believed` the prior probability π_i that a modality can be
+    believed, and `threshold` the least probability in a prediction set.
     """
 
     card: Card
@@ -50,10 +59,9 @@ class Model(NamedTuple):
     encoders: tuple[str, ...]
     width: int
     projection: int
-    weights: tuple[Params, ...]
-    maps: tuple[Map, ...]
+    members: tuple[Member, ...]
     bias: Float[Array, " class"]
-    theta: tuple[Float[Array, "draw class p"], ...]
+    theta: tuple[Float[Array, "draw class _"], ...]
     tau: Float[Array, "draw modality"]
     certificate: Certificate
     scale: float
@@ -70,37 +78,36 @@ class Diagnosis(NamedTuple):
 
 
 def encoder_stack(
-    kinds: tuple[Kind, ...], names: tuple[str, ...], width: int, projection: int
+    modalities: tuple[Modality, ...], names: tuple[str, ...], width: int, projection: int
 ) -> tuple[Encoder, ...]:
-    """The encoders by kind and name; the same arguments give the same functions."""
+    """The encoders named, one a modality; the same arguments give the same functions."""
     sizes = (projection if name == "linear" else width for name in names)
-    return tuple(_encoder(*one) for one in zip(kinds, names, sizes, strict=True))
+    return tuple(_encoder(*one) for one in zip(modalities, names, sizes, strict=True))
 
 
 @cache
-def _encoder(kind: Kind, name: str, size: int) -> Encoder:
-    return psi.build(kind, name, size)
+def _encoder(modality: Modality, name: str, size: int) -> Encoder:
+    options = modality.options
+    known = {"vocabulary": options.vocabulary} if isinstance(options, TextOptions) else {}
+    return psi.build(modality.kind, name, size, **known)
 
 
-def features(model: Model, batch: Batch) -> tuple[Float[Array, "batch p"], ...]:
-    """θ's features [batch, p_i] of each modality, with the constant 1 first."""
-    kinds: tuple[Kind, ...] = tuple(m.kind for m in model.card.modalities)
-    stack = encoder_stack(kinds, model.encoders, model.width, model.projection)
-    return mapped(stack, model.weights, model.maps, batch.inputs)
+def features(model: Model, batch: Batch) -> tuple[Float[Array, "batch _"], ...]:
+    """θ's features [batch, p_i] of each modality: those of every member, side by side."""
+    stack = encoder_stack(model.card.modalities, model.encoders, model.width, model.projection)
+    parts = [mapped(stack, member, batch.inputs) for member in model.members]
+    return tuple(jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))
 
 
 @partial(jax.jit, static_argnums=0)
 def mapped(
-    stack: tuple[Encoder, ...],
-    weights: tuple[Params, ...],
-    maps: tuple[Map, ...],
-    inputs: tuple[Inputs, ...],
-) -> tuple[Float[Array, "batch p"], ...]:
-    """ψ followed by its last linear layer."""
-    vectors = [f.vector for f in encode(stack, weights, inputs)]
+    stack: tuple[Encoder, ...], member: Member, inputs: tuple[Inputs, ...]
+) -> tuple[Float[Array, "batch _"], ...]:
+    """One member's features: the constant 1, then ψ's output through its last linear layer."""
+    vectors = [f.vector for f in encode(stack, member.weights, inputs)]
     return tuple(
         jnp.concatenate([f[:, :1], (f[:, 1:] - m.shift[None, :]) @ m.matrix], axis=1)
-        for f, m in zip(vectors, maps, strict=True)
+        for f, m in zip(vectors, member.maps, strict=True)
     )
 
 
@@ -131,6 +138,7 @@ def save(model: Model, folder: Path) -> None:
         "card": cards.dumps(model.card),
         "statistics": [plain for _, plain in parts],
         "encoders": model.encoders,
+        "members": len(model.members),
         "width": model.width,
         "projection": model.projection,
         "certificate": model.certificate._asdict(),
@@ -187,8 +195,10 @@ def _flatten(model: Model, statistics: list[dict[str, np.ndarray]]) -> dict[str,
         "tau": model.tau,
         "modality": {
             str(i): {
-                "weights": model.weights[i],
-                "map": model.maps[i]._asdict(),
+                "member": {
+                    str(m): {"weights": one.weights[i], "map": one.maps[i]._asdict()}
+                    for m, one in enumerate(model.members)
+                },
                 "theta": model.theta[i],
                 "statistics": statistics[i],
             }
@@ -219,6 +229,7 @@ def _assemble(about: dict, arrays: dict[str, np.ndarray], folder: Path) -> Model
     tree = _grow(arrays)
     parts = [tree["modality"][str(i)] for i in range(len(about["encoders"]))]
     card = cards.from_dict(about["card"], folder / "dataset.toml")
+    members = range(about["members"])
     statistics = tuple(
         preprocess.from_arrays(m.kind, p.get("statistics", {}), plain)
         for m, p, plain in zip(card.modalities, parts, about["statistics"], strict=True)
@@ -229,8 +240,7 @@ def _assemble(about: dict, arrays: dict[str, np.ndarray], folder: Path) -> Model
         encoders=tuple(about["encoders"]),
         width=about["width"],
         projection=about["projection"],
-        weights=tuple(jax.tree.map(jnp.asarray, p.get("weights", {})) for p in parts),
-        maps=tuple(Map(**jax.tree.map(jnp.asarray, p["map"])) for p in parts),
+        members=tuple(_member([p["member"][str(m)] for p in parts]) for m in members),
         bias=jnp.asarray(tree["bias"]),
         theta=tuple(jnp.asarray(p["theta"]) for p in parts),
         tau=jnp.asarray(tree["tau"]),
@@ -241,6 +251,12 @@ def _assemble(about: dict, arrays: dict[str, np.ndarray], folder: Path) -> Model
         believed=about["believed"],
         threshold=about["threshold"],
     )
+
+
+def _member(parts: list[dict]) -> Member:
+    parts = jax.tree.map(jnp.asarray, parts)
+    maps = tuple(Map(**part["map"]) for part in parts)
+    return Member(tuple(part.get("weights", {}) for part in parts), maps)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Int
 
 from fusionjax import metrics
 from fusionjax.compare import Contender
-from fusionjax.fitting import FitConfig, Fitted, log_probs, theta_on_seen
+from fusionjax.crossfit import FitConfig
+from fusionjax.fitting import Fitted, log_probs, theta_on_seen
 from fusionjax.metrics import Estimate
 from fusionjax.model import Model
 from fusionjax.presence import patterns
@@ -131,11 +132,9 @@ def reliability(prob: Float[np.ndarray, "row class"], label: Int[np.ndarray, " r
 
 
 def history(fitted: Fitted) -> dict[str, list] | None:
-    """Training and validation NLL by step; None where no encoder was trained."""
-    if fitted.training is None:
-        return None
-    training = fitted.training
-    return {
+    """Training and validation NLL by step of the first fold; None where nothing was trained."""
+    training = fitted.folds[0].training
+    return training and {
         "step": training.steps.tolist(),
         "train": training.train_nll.tolist(),
         "validation": training.validation_nll.tolist(),

@@ -87,6 +87,7 @@ class Trained(NamedTuple):
     validation_nll: np.ndarray
 
 
+@partial(jax.jit, static_argnums=0)
 def encode(
     encoders: tuple[Encoder, ...], params: tuple[Params, ...], inputs: tuple[Inputs, ...]
 ) -> tuple[Features, ...]:
@@ -109,10 +110,19 @@ def init(key: Key, network: Network, sample: Batch) -> Weights:
     """Fresh weights; encoders that fit themselves without labels do so on `sample`."""
     keys = jax.random.split(key, len(network.encoders) + 1)
     encoders = tuple(
-        e.init(k, x) for e, k, x in zip(network.encoders, keys[1:], sample.inputs, strict=True)
+        init_encoder(e, k, x)
+        for e, k, x in zip(network.encoders, keys[1:], sample.inputs, strict=True)
     )
     one = jax.tree.map(lambda leaf: leaf[:1], sample.inputs)
-    return Weights(encoders, network.fusion.init(keys[0], encode(network.encoders, encoders, one)))
+    features = encode(network.encoders, encoders, one)
+    return Weights(encoders, jax.jit(network.fusion.init)(keys[0], features))
+
+
+def init_encoder(encoder: Encoder, key: Key, inputs: Inputs) -> Params:
+    """Fresh parameters: a trained encoder reads shapes, so one record will do, compiled at once."""
+    if not encoder.trained:
+        return encoder.init(key, inputs)
+    return jax.jit(encoder.init)(key, jax.tree.map(lambda leaf: leaf[:1], inputs))
 
 
 def fit(

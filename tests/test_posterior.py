@@ -151,6 +151,20 @@ def test_evidence_against_quadrature(tiny, tau):
     assert abs(approximate - logsumexp(log_joint)) < 0.02
 
 
+@pytest.mark.parametrize("tau", [(1.0, 0.6), (2.0, 0.5)])
+def test_mean_is_nearer_to_quadrature_than_the_mode(tiny, tau):
+    z, log_joint = grid_log_joint(*tiny, np.array(tau), np.linspace(-6, 6, 161))
+    weight = np.exp(log_joint - logsumexp(log_joint))
+    exact = weight @ z
+    sd = np.sqrt(weight @ (z - exact) ** 2)
+    mode = newton.solve(np.array(tau), *tiny)
+    with jax.enable_x64(True):
+        mean = newton.mean(mode, jnp.asarray(tau), *newton.double(tiny))
+    off, corrected = (np.abs(np.asarray(x)[:, 0] - exact) / sd for x in (mode.z, mean))
+    assert np.max(corrected) < 0.02
+    assert np.max(off) > 2 * np.max(corrected)
+
+
 # Engines against the exact posterior of a problem small enough for quadrature over θ
 
 
@@ -191,7 +205,7 @@ def test_laplace_against_quadrature(key, tiny, exact):
 
 
 def test_nuts_against_quadrature(key, tiny, exact):
-    posterior = nuts.fit(key, *tiny, draws=500, warmup=300)
+    posterior = nuts.fit(key, *tiny, draws=800, warmup=300)
     ess = posterior.certificate.ess_bulk
     assert ess > 400
     mean, sd = summary(posterior)

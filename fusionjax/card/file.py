@@ -26,8 +26,9 @@ LARGEST_CARD = 1 << 18  # bytes
 MOST_DOTS = 1000  # in a line: the parser takes time quadratic in the parts of a dotted key
 
 
-def load(path: Path) -> Card:
+def load(path: Path | str) -> Card:
     """Read and check a card, or the `dataset.toml` of a folder; raises CardError."""
+    path = Path(path)
     path = path / "dataset.toml" if path.is_dir() else path
     card = from_dict(_toml(path), path)
     if card.table:

@@ -1,6 +1,8 @@
-"""Laplace's posterior: given the scales τ, the Gaussian at the mode of θ; τ integrated by `scales`.
+"""Laplace's posterior: given the scales τ, a Gaussian of θ; τ integrated by `scales`.
 
-What is approximate is the Gaussian: the certificate weighs its draws against the true density.
+The Gaussian has the precision at the mode, and its mean is moved from the mode by what skewness
+moves it (`newton.mean`): weights that the data determine well are larger on average than at the
+mode. The certificate weighs the draws against the true density.
 """
 
 import time
@@ -67,12 +69,13 @@ def _draw(
 
 @partial(jax.jit, static_argnames="width")
 def _around(key, mode: newton.Mode, tau, observations, bias, width: int):
-    """u = τ(ẑ + L⁻ᵀε), and log P(z, y | τ) less what the Gaussian makes of it."""
+    """u = τ(E z + L⁻ᵀε), and log P(z, y | τ) less what the Gaussian makes of it."""
     scale = newton.columns(tau, observations.features)[:, None]
+    mean = newton.mean(mode, tau, observations, bias)
 
     def one(noise):
         step = solve_triangular(mode.cholesky, noise, lower=True, trans=1)
-        z = mode.z + step.reshape(mode.z.shape)
+        z = mean + step.reshape(mode.z.shape)
         excess = newton.log_joint(z, tau, observations, bias) - mode.log_joint
         return scale * z, excess + jnp.sum(noise**2) / 2
 

@@ -137,26 +137,45 @@ def precision(
     return _precision(z, _problem(tau, observations, bias))
 
 
+def mean(
+    mode: Mode,
+    tau: Float[Array | np.ndarray, " modality"],
+    observations: Observations,
+    bias: Float[Array, " class"],
+) -> Float[Array, "p free"]:
+    """The posterior mean of z given τ, to the order that skewness moves it from the mode.
+
+    E z ≈ ẑ − A⁻¹g, with A the precision and g the gradient of log|A|/2 at the mode (the first-order
+    term of Tierney and Kadane 1986, "Accurate approximations for posterior moments").
+    """
+    return mode.z - _variance_and_swell(mode, _problem(tau, observations, bias))[1]
+
+
 def evidence_slope(
     mode: Mode,
-    tau: Float[Array, " modality"],
+    tau: Float[Array | np.ndarray, " modality"],
     observations: Observations,
     bias: Float[Array, " class"],
 ) -> tuple[Float[Array, " modality"], Float[Array, " modality"]]:
     """|z_i|² and γ_i, whose difference is ∂ log_evidence / ∂ log τ_i.
 
-    γ_i = Σ (1 − variance of z) + 2 z_i·A⁻¹g, with A the precision and g the gradient of log|A|/2:
-    the number of weights of modality i that the data determine (MacKay 1992, "Bayesian
-    interpolation"), and what the move of the mode does to the curvature, which he left out.
+    γ_i = Σ (1 − variance of z) + 2 ẑ_i·A⁻¹g, with A and g as for `mean`: the number of weights of
+    modality i that the data determine (MacKay 1992, "Bayesian interpolation"), and what the move of
+    the mode does to the curvature, which he left out.
     """
-    problem = _problem(tau, observations, bias)
-    inverse = cho_solve((mode.cholesky, True), jnp.eye(mode.z.size))
-    swell = cho_solve((mode.cholesky, True), _half_log_det_slope(mode.z, inverse, problem).ravel())
-    variance = jnp.diagonal(inverse).reshape(mode.z.shape)
-    known = 1 - variance + 2 * mode.z * swell.reshape(mode.z.shape)
+    variance, swell = _variance_and_swell(mode, _problem(tau, observations, bias))
+    known = 1 - variance + 2 * mode.z * swell
     ends = np.cumsum(sizes(observations))[:-1]
     squares = [jnp.sum(part) for part in jnp.split(mode.z**2, ends)]
     return jnp.stack(squares), jnp.stack([jnp.sum(part) for part in jnp.split(known, ends)])
+
+
+def _variance_and_swell(mode, problem):
+    """diag(A⁻¹) and A⁻¹ ∂(log|A|/2)/∂z, both in the shape of z."""
+    inverse = cho_solve((mode.cholesky, True), jnp.eye(mode.z.size))
+    slope = _half_log_det_slope(mode.z, inverse, problem).ravel()
+    swell = cho_solve((mode.cholesky, True), slope)
+    return jnp.diagonal(inverse).reshape(mode.z.shape), swell.reshape(mode.z.shape)
 
 
 def _half_log_det_slope(z, inverse, problem):

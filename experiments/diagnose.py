@@ -34,7 +34,7 @@ from fusionjax import model as models
 from fusionjax.compare import Contender
 from fusionjax.crossfit import FitConfig
 from fusionjax.errors import CardError, FusionError, ModelError
-from fusionjax.fitting import Fitted, choose, fit
+from fusionjax.fitting import Fitted, choose, fit_chosen
 from fusionjax.model import Diagnosis, Model
 from fusionjax.records.ingest import Records, ingest
 from fusionjax.report import console
@@ -113,7 +113,9 @@ def contend(study: Study, config: Config, tell: Reporter) -> Outcome:
     """Fit the fusion and all that it is held against, and predict the test records."""
     folder, rows = config.out / "checkpoints", study.split.test
     names, singles = choose(study, config.fit, checkpoints=folder, progress=tell.advance)
-    best = fit(study, names, config.fit, checkpoints=folder / "fusion", progress=tell.advance)
+    best = fit_chosen(
+        study, names, config.fit, checkpoints=folder / "fusion", progress=tell.advance
+    )
     rivals = (
         compare.concatenating_mlp(
             study, names, config.fit, rows, checkpoints=folder / "mlp", progress=tell.advance

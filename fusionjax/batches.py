@@ -4,6 +4,7 @@ The order of training records is one pure function of seed and step, whichever w
 that is what makes a resumed run exact.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -60,7 +61,7 @@ def whole(data: Batch, rows: Int[np.ndarray, " row"], batch_size: int, seed: int
     order, positions = _order(len(rows), batch_size, seed), _positions(len(rows), batch_size)
 
     def at(step: int) -> Batch:
-        return _take(data, rows[order[step]])
+        return _take(data, rows[order(step)])
 
     def ordered() -> Iterator[Batch]:
         return (_take(data, _select(rows, index)) for index in positions)
@@ -87,7 +88,8 @@ def streamed(
         batch = _read(records, rows[np.maximum(index, 0)], statistics)
         return batch._replace(row=_select(rows, index).astype(np.int32))
 
-    training = iter(order.map(read).to_iter_dataset(options))
+    steps = grain.MapDataset.range(sys.maxsize)
+    training = iter(steps.map(lambda step: read(order(step))).to_iter_dataset(options))
 
     def at(step: int) -> Batch:
         if training.get_state()["next_index"] != step:
@@ -132,10 +134,20 @@ def _width(size: int, batch_size: int) -> int:
     return max(1, min(size, batch_size))
 
 
-def _order(size: int, batch_size: int, seed: int) -> Any:
-    """Element s is the positions of the records in training batch s."""
-    indices = grain.MapDataset.range(size).seed(seed).shuffle()
-    return indices.repeat().batch(_width(size, batch_size))
+def _order(size: int, batch_size: int, seed: int) -> Callable[[int], np.ndarray]:
+    """The positions of the records in training batch s: one shuffle an epoch, end to end."""
+    width = _width(size, batch_size)
+
+    @lru_cache(maxsize=4)
+    def shuffled(epoch: int) -> np.ndarray:
+        return np.random.default_rng([seed, epoch]).permutation(size)
+
+    def positions(step: int) -> np.ndarray:
+        epochs, places = np.divmod(np.arange(step * width, (step + 1) * width), size)
+        drawn = np.stack([shuffled(int(epoch)) for epoch in np.unique(epochs)])
+        return drawn[epochs - epochs[0], places]
+
+    return positions
 
 
 def _positions(size: int, batch_size: int) -> Sequence[np.ndarray]:

@@ -69,6 +69,14 @@ def predictive_scale(nll: Callable[[float], float]) -> float:
     return float(np.exp(min((0.0, grid[best], fine), key=loss)))
 
 
+def reluctance(scale: float, records: int) -> float:
+    """What a scale must gain in mean NLL over `records`: the log prior log scale ~ N(0, 1/4).
+
+    A few dozen validation records that happen to be separable would otherwise ask for any scale.
+    """
+    return 2 * float(np.log(scale)) ** 2 / max(records, 1)
+
+
 def _evidence(log_prob: np.ndarray, prior: np.ndarray) -> np.ndarray:
     """log p − log prior in float64; log 0 counts as −700. Raises ValueError where undefined."""
     if not (np.isfinite(prior).all() and (prior > 0).all()):

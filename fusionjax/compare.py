@@ -93,9 +93,13 @@ def _tempered(
     valid: Float[np.ndarray, "valid class"],
     asked: Float[np.ndarray, "row class"],
 ) -> Float[np.ndarray, "row class"]:
-    labels = study.label[study.split.validation]
-    prior = np.exp(log_prior(study))
-    return calibrate.apply(asked, prior, calibrate.temperature(valid, labels, prior))
+    label, prior = study.label[study.split.validation], np.exp(log_prior(study))
+
+    def nll(scale: float) -> float:
+        losses = -calibrate.apply(valid, prior, scale)[np.arange(len(label)), label]
+        return float(losses.mean()) + calibrate.reluctance(scale, len(label))
+
+    return calibrate.apply(asked, prior, calibrate.predictive_scale(nll))
 
 
 def _side_by_side(

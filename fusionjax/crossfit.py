@@ -9,6 +9,7 @@ no encoder is trained there is one member, and every training record is unseen.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -83,8 +84,9 @@ def folds(
         member = _untrained(study, stack, config)
         found = theta(study, stack, member, rows, bias, config, config.draws, progress)
         return (Fold(member, found, rows[:0], rows, None),)
+    network = train.Network(stack, log_linear(bias))
     return tuple(
-        _fold(study, stack, bias, config, number, unseen, checkpoints, progress)
+        _fold(study, network, bias, config, number, unseen, checkpoints, progress)
         for number, unseen in enumerate(_divide(study, rows, config))
     )
 
@@ -122,12 +124,13 @@ def observe(
     parts = [mapped(stack, member, b.inputs) for b in batches]
     vectors = [jnp.concatenate(part)[: len(rows)] for part in zip(*parts, strict=True)]
     here = jnp.concatenate([b.presence for b in batches])[: len(rows)]
-    draws, rates = (3 if len(stack) > 1 else 0), jnp.full(len(stack), 0.5)
+    draws, rates = (1 if len(stack) > 1 else 0), jnp.full(len(stack), 0.5)
     shown, weight, index = presence.augment(jax.random.key(seed), here, rates, draws)
-    label = jnp.asarray(study.label[rows])
-    return posterior.observe(
-        tuple(v[index] for v in vectors), shown, label[index], len(study.card.classes), weight
+    label = jnp.asarray(study.label[rows])[index]
+    found = posterior.observe(
+        tuple(v[index] for v in vectors), shown, label, len(study.card.classes), weight
     )
+    return jax.tree.map(partial(_pad, multiple=256), found)
 
 
 def mixture(found: tuple[Posterior, ...]) -> Posterior:
@@ -147,7 +150,7 @@ def mixture(found: tuple[Posterior, ...]) -> Posterior:
 
 def _fold(
     study: Study,
-    stack: tuple[Encoder, ...],
+    network: train.Network,
     bias: Float[Array, " class"],
     config: FitConfig,
     number: int,
@@ -158,7 +161,7 @@ def _fold(
     seen = np.setdiff1d(study.split.train, unseen)
     stage = f"training ψ, fold {number + 1} of {config.folds}"
     training = train.fit(
-        train.Network(stack, log_linear(bias)),
+        network,
         study.loader(seen, config.train.batch_size, config.seed),
         study.loader(study.split.validation, 512, 0),
         sample(study),
@@ -168,6 +171,7 @@ def _fold(
         progress=progress and (lambda *at: progress(stage, *at)),
     )
     weights = training.weights.encoders
+    stack = network.encoders
     maps = _maps(study, stack, weights, training.weights.fusion["theta"], unseen)
     member = Member(weights, maps)
     draws = config.draws // config.folds
@@ -227,6 +231,12 @@ def _map(values: Float[np.ndarray, "row p"], theta: Float[np.ndarray, "class p"]
 def _same(values: Float[np.ndarray, "row p"]) -> Map:
     width = values.shape[1]
     return Map(jnp.zeros(width), jnp.eye(width))
+
+
+def _pad(leaf: Array, multiple: int) -> Array:
+    """More rows, of weight 0 and nothing present, so that folds share one compilation."""
+    room = -len(leaf) % multiple
+    return jnp.pad(leaf, [(0, room), *[(0, 0)] * (leaf.ndim - 1)])
 
 
 def _block_diagonal(parts: tuple[Float[Array, "draw class _"], ...]) -> Float[Array, "all class p"]:

@@ -10,9 +10,10 @@ Which records see what (a patient is in one row only):
 | test               | nothing                                                                 |
 """
 
+from collections.abc import Hashable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,8 @@ from fusionjax.crossfit import FitConfig, Fold, Progress, stack_of
 from fusionjax.model import Model, features
 from fusionjax.predict import mean_log_prob
 from fusionjax.study import Study, log_prior, ordered, restrict
+
+Choice = TypeVar("Choice", bound=Hashable)
 
 
 class Fitted(NamedTuple):
@@ -75,7 +78,8 @@ def calibrated(model: Model, study: Study) -> Model:
         return np.concatenate([np.asarray(p) for p in parts])[: len(rows)]
 
     def nll(scale: float) -> float:
-        return float(-log_prob(scale)[np.arange(len(rows)), study.label[rows]].mean())
+        losses = -log_prob(scale)[np.arange(len(rows)), study.label[rows]]
+        return float(losses.mean()) + calibrate.reluctance(scale, len(rows))
 
     scale = calibrate.predictive_scale(nll)
     threshold = conformal.threshold(np.exp(log_prob(scale)), study.label[rows])
@@ -129,6 +133,36 @@ def choose(
     return tuple(name for name, _ in chosen), tuple(fitted for _, fitted in chosen)
 
 
+def fit_chosen(
+    study: Study,
+    names: tuple[str, ...],
+    config: FitConfig,
+    *,
+    checkpoints: Path | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """The fusion with the encoders chosen, or with untrained ones where these do as well.
+
+    What wins alone need not win together: by the same rule as in `choose`, the fusion falls back
+    on projections wherever the card leaves the encoder open.
+    """
+    plain = tuple(
+        "linear" if m.encoder == "auto" else name
+        for m, name in zip(study.card.modalities, names, strict=True)
+    )
+    trials = {
+        stack: fit(
+            study,
+            stack,
+            config,
+            checkpoints=checkpoints and checkpoints / "-".join(stack),
+            progress=_named(progress, f"fusion of {', '.join(stack)}"),
+        )
+        for stack in dict.fromkeys((plain, names))
+    }
+    return trials[_best({s: validation_losses(t.model, study) for s, t in trials.items()})]
+
+
 def validation_losses(model: Model, study: Study) -> Float[np.ndarray, " row"]:
     """−log P(y | X) of each validation record, in nats."""
     labels = study.label[study.split.validation]
@@ -166,7 +200,7 @@ def _candidates(kind: Kind, named: str) -> tuple[str, ...]:
     return ("linear", psi.DEFAULT[kind]) if named == "auto" else (named,)
 
 
-def _best(losses: dict[str, Float[np.ndarray, " row"]]) -> str:
+def _best(losses: dict[Choice, Float[np.ndarray, " row"]]) -> Choice:
     """The candidate with the least loss, or an earlier one within a standard error of it."""
     best = min(losses, key=lambda name: losses[name].mean())
     for name, loss in losses.items():

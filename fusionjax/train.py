@@ -6,9 +6,11 @@ resumed ends with the same parameters, bit for bit, as one that never stopped.
 """
 
 import json
+import math
 import os
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -64,9 +66,19 @@ class Weights(NamedTuple):
     fusion: Params
 
 
+class Task(NamedTuple):
+    """What training is compiled for; `config` without its seed, so that seeds share it."""
+
+    network: Network
+    config: TrainConfig
+    classes: int
+    steps: int
+
+
 class State(NamedTuple):
     """All that training carries from one step to the next, and all that a checkpoint holds."""
 
+    seed: Int[Array, ""]
     weights: Weights
     average: Weights
     optimiser: optax.OptState
@@ -134,55 +146,56 @@ def fit(
     config: TrainConfig,
     *,
     checkpoints: Path | None = None,
+    seconds_between: float = 2.0,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Trained:
     """Train on `train`, stop when the validation NLL has not fallen for `patience` evaluations.
 
     The validation NLL averages each record as it is and under one fixed draw of modality dropout,
     since both must be predicted well. With `checkpoints`, an earlier run of the same
-    configuration there is resumed; `progress` is told (step, steps, validation NLL).
+    configuration there is resumed, and its state is saved at the end of an epoch when
+    `seconds_between` have passed; `progress` is told (epoch, epochs, validation NLL).
 
     Raises ModelError where the checkpoints belong to another configuration.
     """
     steps = max(train.steps, config.least_steps)
-    optimiser = _optimiser(network, config, config.epochs * steps)
-    state = _start(network, optimiser, sample, config)
+    task = Task(network, replace(config, seed=0), classes, config.epochs * steps)
+    state = _start(task, sample, config.seed)
     manager = _open(checkpoints, config, state) if checkpoints else None
     state = _restore(manager, state) if manager else state
-    update = jax.jit(partial(_update, network, optimiser, config, classes))
-    evaluate = jax.jit(partial(_validation_sum, network, config, classes))
-    epoch = int(state.step) // steps
+    epoch, saved = int(state.step) // steps, -math.inf
     while epoch < config.epochs and not _out_of_patience(state, config, steps):
         for step in range(epoch * steps, (epoch + 1) * steps):
-            state = update(state, train.at(step))
-        nll = sum(float(evaluate(state.average, b)) for b in validation.ordered())
+            state = _update(task, state, train.at(step))
+        nll = sum(float(_validation_sum(task, state, b)) for b in validation.ordered())
         state = _record(state, nll / max(validation.size, 1), epoch, steps)
         epoch += 1
-        if manager:
+        if manager and time.monotonic() - saved > seconds_between:
             _save(manager, epoch, state)
+            saved = time.monotonic()
         if progress:
             progress(epoch, config.epochs, nll / max(validation.size, 1))
     return _finish(state, epoch, steps)
 
 
-def _start(
-    network: Network, optimiser: optax.GradientTransformation, sample: Batch, config: TrainConfig
-) -> State:
-    weights = init(jax.random.key(config.seed), network, sample)
+def _start(task: Task, sample: Batch, seed: int) -> State:
+    weights = init(jax.random.key(seed), task.network, sample)
     return State(
+        seed=jnp.asarray(seed, jnp.int32),
         weights=weights,
         average=weights,
-        optimiser=optimiser.init(weights),
+        optimiser=_optimiser(task).init(weights),
         step=jnp.zeros((), jnp.int32),
         running_loss=jnp.zeros(()),
         best=weights,
         best_nll=jnp.full((), jnp.inf),
         best_step=jnp.zeros((), jnp.int32),
-        history=jnp.full((config.epochs, 2), jnp.nan),
+        history=jnp.full((task.config.epochs, 2), jnp.nan),
     )
 
 
-def _optimiser(network: Network, config: TrainConfig, steps: int) -> optax.GradientTransformation:
+def _optimiser(task: Task) -> optax.GradientTransformation:
+    config, steps = task.config, task.steps
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, min(100, steps // 10), steps
     )
@@ -191,42 +204,23 @@ def _optimiser(network: Network, config: TrainConfig, steps: int) -> optax.Gradi
     )
 
     def roles(weights: Weights) -> Weights:
-        encoders = tuple("train" if e.trained else "keep" for e in network.encoders)
+        encoders = tuple("train" if e.trained else "keep" for e in task.network.encoders)
         return Weights(encoders, "train")
 
     return optax.partition({"train": adamw, "keep": optax.set_to_zero()}, roles)
 
 
-def _record_losses(
-    network: Network,
-    classes: int,
-    weights: Weights,
-    batch: Batch,
-    presence: Bool[Array, "batch modality"],
-) -> Float[Array, " batch"]:
-    onehot = jax.nn.one_hot(batch.label, classes)
-    features = encode(network.encoders, weights.encoders, batch.inputs)
-    return network.fusion.loss(weights.fusion, features, presence, onehot)
-
-
-def _update(
-    network: Network,
-    optimiser: optax.GradientTransformation,
-    config: TrainConfig,
-    classes: int,
-    state: State,
-    batch: Batch,
-) -> State:
-    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-    shown = missing.drop(key, batch.presence, _rates(config, batch))
+@partial(jax.jit, static_argnums=0)
+def _update(task: Task, state: State, batch: Batch) -> State:
+    shown = _dropped(task, jax.random.fold_in(jax.random.key(state.seed), state.step), batch)
 
     def mean_loss(weights: Weights) -> Float[Array, ""]:
-        return _record_losses(network, classes, weights, batch, shown).mean()
+        return _losses(task, weights, batch, shown).mean()
 
     loss, gradient = jax.value_and_grad(mean_loss)(state.weights)
-    change, moments = optimiser.update(gradient, state.optimiser, state.weights)
+    change, moments = _optimiser(task).update(gradient, state.optimiser, state.weights)
     weights = optax.apply_updates(state.weights, change)
-    kept = jnp.minimum(config.averaging, state.step / (state.step + 10))
+    kept = jnp.minimum(task.config.averaging, state.step / (state.step + 10))
     return state._replace(
         weights=weights,
         average=optax.incremental_update(weights, state.average, 1 - kept),
@@ -236,17 +230,24 @@ def _update(
     )
 
 
-def _rates(config: TrainConfig, batch: Batch) -> Float[Array, " modality"]:
-    return jnp.full(batch.presence.shape[1], config.dropout)
-
-
-def _validation_sum(
-    network: Network, config: TrainConfig, classes: int, weights: Weights, batch: Batch
-) -> Float[Array, ""]:
-    key = jax.random.key(config.seed)
-    shown = missing.drop(key, batch.presence, _rates(config, batch))
-    losses = [_record_losses(network, classes, weights, batch, o) for o in (batch.presence, shown)]
+@partial(jax.jit, static_argnums=0)
+def _validation_sum(task: Task, state: State, batch: Batch) -> Float[Array, ""]:
+    shown = _dropped(task, jax.random.key(state.seed), batch)
+    losses = [_losses(task, state.average, batch, o) for o in (batch.presence, shown)]
     return jnp.where(batch.row >= 0, sum(losses) / 2, 0.0).sum()
+
+
+def _losses(
+    task: Task, weights: Weights, batch: Batch, presence: Bool[Array, "batch modality"]
+) -> Float[Array, " batch"]:
+    onehot = jax.nn.one_hot(batch.label, task.classes)
+    features = encode(task.network.encoders, weights.encoders, batch.inputs)
+    return task.network.fusion.loss(weights.fusion, features, presence, onehot)
+
+
+def _dropped(task: Task, key: Key, batch: Batch) -> Bool[Array, "batch modality"]:
+    rates = jnp.full(batch.presence.shape[1], task.config.dropout)
+    return missing.drop(key, batch.presence, rates)
 
 
 def _record(state: State, nll: float, epoch: int, steps: int) -> State:

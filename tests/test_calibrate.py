@@ -155,3 +155,16 @@ def test_predictive_scale_survives_what_is_not_a_number():
         lambda scale: float("inf") if scale > 2 else (scale - 1.5) ** 2
     )
     assert found == pytest.approx(1.5, rel=5e-3)
+
+
+def test_a_few_separable_records_do_not_ask_for_any_scale():
+    log_prob = np.log(np.array([[0.7, 0.2, 0.1]] * 20))
+    label = np.zeros(20, int)
+
+    def nll(scale):
+        return float(mean_nll(calibrate.apply(log_prob, PRIOR, scale), label))
+
+    free = calibrate.predictive_scale(nll)
+    held = calibrate.predictive_scale(lambda s: nll(s) + calibrate.reluctance(s, 20))
+    assert 1 < held < 5 < free
+    assert calibrate.reluctance(1.0, 20) == 0

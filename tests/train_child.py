@@ -51,6 +51,7 @@ def fit(folder: Path | None, pause: float = 0.0) -> train.Trained:
         2,
         CONFIG,
         checkpoints=folder,
+        seconds_between=0.0,
         progress=lambda *_: time.sleep(pause),
     )
 

@@ -9,8 +9,8 @@ On new records, without fitting again; the table may lack a modality's columns, 
     python -m experiments.diagnose --model RUN --table new.csv --out NEW
 
 RUN gets metrics.json, predictions.csv, evidence.parquet, contrasts.parquet, report.html,
-config.json and the model. A run that was interrupted goes on where it was when the same command
-is given again. Two to five minutes on two cores for a few thousand records.
+config.json and the model. Where a run was interrupted, the same command goes on from the last
+checkpoint of training. One to five minutes on two idle cores for up to a few thousand records.
 """
 
 import hashlib
@@ -43,18 +43,22 @@ from fusionjax.study import Study, of_model, ordered, prepare
 
 @dataclass(frozen=True)
 class Config:
-    """One run: either `card` is fitted, or `model` predicts for the records of `card` or `table`.
-
-    `prior` states another prevalence, as one probability a class in the order of the card.
-    """
+    """One run: `card` is fitted, or `model` predicts for the records of `table` or `card`."""
 
     out: Path
+    """Folder for what the run writes."""
     card: Path | None = None
+    """A dataset.toml, or the folder it lies in."""
     model: Path | None = None
+    """Folder of a finished run whose model predicts; nothing is fitted."""
     table: Path | None = None
+    """Another table than the card names; its files lie in its own folder."""
     prior: tuple[float, ...] | None = None
+    """Another prevalence: one probability a class, in the order of the classes."""
     on_bad_record: Literal["stop", "skip"] = "stop"
+    """Stop at the first record that cannot be used, or go on without it and count it."""
     cache: Path | None = None
+    """Folder for the records as read; by default OUT/records."""
     fit: FitConfig = field(default_factory=FitConfig)
 
 
@@ -74,6 +78,7 @@ def fit_run(config: Config) -> Outcome:
     _claim(config)
     with reporter() as tell:
         records = _ingest(config, described, tell)
+        _stated(config, records.card.classes)
         study = prepare(records, config.fit.seed)
         outcome = contend(study, config, tell)
         tell.stage("writing the report")
@@ -90,6 +95,7 @@ def predict_run(config: Config) -> None:
     """Predict new records with `config.model` and write the run."""
     started = time.time()
     model = models.load(Path(config.model or ""))
+    _stated(config, model.card.classes)
     where = card.load(config.card) if config.card else replace(model.card, path=_beside(config))
     _claim(config)
     with reporter() as tell:
@@ -98,6 +104,8 @@ def predict_run(config: Config) -> None:
         rows = np.arange(len(study.label))
         content: dict[str, Any] = {
             "task": _task(config, study, model, len(records.refused)),
+            "posterior": scorecard.posterior(model),
+            "temperature": {"scale": model.scale},
             "refused": [r._asdict() for r in records.refused],
             "provenance": provenance.describe(asdict(config), "", started),
         }
@@ -144,9 +152,10 @@ def _beside(config: Config) -> Path:
 
 
 def _claim(config: Config) -> None:
-    """Make RUN ours: a folder that another configuration has begun is left alone."""
+    """Make RUN ours: a folder where another configuration has fitted something is left alone."""
     note, text = config.out / "config.json", json.dumps(asdict(config), indent=1, default=str)
-    if note.exists() and note.read_text() != text:
+    begun = any((config.out / name).exists() for name in ("checkpoints", "metrics.json"))
+    if begun and note.exists() and note.read_text() != text:
         raise ModelError(
             config.out,
             "holds a run of another configuration (see its config.json)",
@@ -157,7 +166,7 @@ def _claim(config: Config) -> None:
 
 
 def _ingest(config: Config, described: card.Card, tell: Reporter) -> Records:
-    return ingest(
+    records = ingest(
         described,
         config.cache or config.out / "records",
         on_bad_record=config.on_bad_record,
@@ -165,6 +174,10 @@ def _ingest(config: Config, described: card.Card, tell: Reporter) -> Records:
         table=config.table,
         progress=lambda done, total: tell.advance("reading records", done, total, float("nan")),
     )
+    if records.refused:
+        every = len(records.refused) + len(records.table)
+        tell.say(f"{len(records.refused)} of {every} records refused: the report names them")
+    return records
 
 
 def _presence(study: Study) -> np.ndarray:
@@ -174,11 +187,11 @@ def _presence(study: Study) -> np.ndarray:
     return np.concatenate(batches)[: len(everyone)]
 
 
-def _stated(config: Config, model: Model) -> np.ndarray | None:
+def _stated(config: Config, classes: tuple[str, ...]) -> np.ndarray | None:
     """The prevalence that the user states, checked."""
     if config.prior is None:
         return None
-    classes, prior = model.card.classes, config.prior
+    prior = config.prior
     if len(prior) != len(classes) or min(prior) <= 0 or abs(sum(prior) - 1) > 1e-6:
         raise CardError(
             "diagnose",
@@ -204,7 +217,7 @@ def _metrics(config: Config, records: Records, outcome: Outcome) -> dict[str, An
         "models": scorecard.models(contenders, label, group, seed),
         "patterns": scorecard.by_pattern(fitted.model, study, rows, presence, seed),
         "reliability": scorecard.reliability(np.exp(contenders[0].log_prob), label),
-        "posterior": scorecard.posterior(fitted)
+        "posterior": scorecard.posterior(fitted.model)
         | {"overfit": scorecard.overfit(fitted, study, config.fit, rows)},
         "temperature": {"scale": fitted.model.scale},
         "refused": [r._asdict() for r in records.refused],
@@ -226,7 +239,7 @@ def _write_run(
     config: Config, content: dict[str, Any], model: Model, study: Study, rows: np.ndarray
 ) -> Diagnosis:
     """Diagnose the rows and write the tables and metrics of the run."""
-    prior, out = _stated(config, model), config.out
+    prior, out = _stated(config, model.card.classes), config.out
     parts = [models.diagnose(model, batch, prior) for batch in ordered(study, rows)]
     found = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
     frames = (model, study.table, rows, found)
@@ -259,6 +272,8 @@ def main() -> None:
         predict_run(config) if config.model else fit_run(config)
     except FusionError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the same command goes on from the last checkpoint")
     content = json.loads((config.out / "metrics.json").read_text())
     console.show(content, config.out / "report.html")
 

@@ -30,6 +30,10 @@ class Reporter(NamedTuple):
             self.tasks[name], completed=done, total=total, description=f"{name} {note}"
         )
 
+    def say(self, line: str) -> None:
+        """Say something that the user should not miss."""
+        self.bars.console.print(line, highlight=False)
+
     def _finish(self) -> None:
         for task in self.tasks.values():
             self.bars.stop_task(task)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -52,6 +53,8 @@ def compare(config: Config, card: Path) -> dict[str, Any]:
         found.append(trial(outcome))
         encoders.append(outcome.fitted.model.encoders)
         roles = {one.name: one.role for one in outcome.contenders}
+        # What was compiled for one split fits no other: kept, it would fill the memory.
+        jax.clear_caches()
     return {"models": summarise(found, roles), "encoders": encoders, "records": len(found[0].label)}
 
 

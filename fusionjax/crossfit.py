@@ -32,22 +32,23 @@ Progress = Callable[[str, int, int, float], None]
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How a model is fitted.
-
-    `width` is the number of features of a trained encoder; an untrained one keeps as many as get
-    `projection` weights in θ, which is class − 1 for each. `folds` is the number of members where
-    an encoder is trained, and `draws` that of θ over all members. `believed` is the prior
-    probability π that a modality can be believed.
-    """
+    """How a model is fitted."""
 
     train: TrainConfig = field(default_factory=TrainConfig)
     width: int = 16
+    """Features of a trained encoder."""
     projection: int = 96
+    """Weights in θ for an untrained encoder at most: class − 1 for each feature it keeps."""
     folds: int = 2
+    """Members of the model, where an encoder is trained."""
     posterior: Literal["laplace", "nuts"] = "laplace"
+    """The engine for θ; nuts is the reference, and slow."""
     draws: int = 400
+    """Draws of θ, over all members (with nuts: in each of four chains)."""
     believed: float = 0.9
+    """Prior probability π that a modality can be believed."""
     seed: int = 0
+    """Of splits, encoders, dropout and draws."""
 
 
 class Fold(NamedTuple):
@@ -188,7 +189,7 @@ def _untrained(study: Study, stack: tuple[Encoder, ...], config: FitConfig) -> M
 
 def _divide(
     study: Study, rows: Int[np.ndarray, " row"], config: FitConfig
-) -> list[Int[np.ndarray, " row"]]:
+) -> list[Int[np.ndarray, " _"]]:
     """The training rows in folds of patients, stratified by label."""
     parts = []
     for left in range(config.folds, 1, -1):

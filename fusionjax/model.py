@@ -22,7 +22,7 @@ from fusionjax import encoders as psi
 from fusionjax import predict as predicting
 from fusionjax import preprocess
 from fusionjax.card import Card, Modality, TextOptions
-from fusionjax.errors import ModelError
+from fusionjax.errors import CardError, ModelError
 from fusionjax.fusion import reliability
 from fusionjax.posterior import Certificate
 from fusionjax.train import encode
@@ -158,13 +158,14 @@ def load(folder: Path) -> Model:
     about, arrays = _read(folder)
     try:
         return _assemble(about, arrays, folder)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, CardError, LookupError, TypeError, ValueError) as error:
         raise ModelError(
             folder / "model.json", f"does not describe a model ({error!r})", "Fit it again."
         ) from error
 
 
 def _read(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    from safetensors import SafetensorError
     from safetensors.numpy import load as parse
 
     for name in ("model.json", "model.safetensors"):
@@ -186,7 +187,12 @@ def _read(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
             "is not the file that was saved: its checksum differs",
             "Copy it again, or fit the model again.",
         )
-    return about, parse(blob)
+    try:
+        return about, parse(blob)
+    except SafetensorError as error:
+        raise ModelError(
+            folder / "model.safetensors", "holds no weights", "Fit the model again."
+        ) from error
 
 
 def _flatten(model: Model, statistics: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -13,9 +13,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def predictions(
     model: Model, table: pd.DataFrame, rows: Int[np.ndarray, " row"], found: Diagnosis
 ) -> pd.DataFrame:
-    """`predictions.csv`: label, probabilities, uncertainty in nats, prediction set, modalities.
+    """`predictions.csv`: labels, probabilities, uncertainty in nats, prediction set, modalities.
 
-    `evidence_m` is modality m's evidence for the likeliest class against the next, `reliable_m`
+    `evidence_m` is modality m's evidence for the prediction against the runner-up, `reliable_m`
     the probability that it can be believed; both are empty where the patient lacks it.
     """
     classes, predictive = np.asarray(model.card.classes), found.predictive
@@ -24,6 +24,8 @@ def predictions(
     frame = {
         "id": _ids(table, rows),
         "label": [classes[y] if y >= 0 else "" for y in label],
+        "prediction": classes[np.asarray(predictive.top)],
+        "runner_up": classes[np.asarray(predictive.runner_up)],
         **{f"p_{name}": prob[:, k] for k, name in enumerate(classes)},
         "total": np.asarray(predictive.total),
         "aleatoric": np.asarray(predictive.aleatoric),

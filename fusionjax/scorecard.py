@@ -96,9 +96,8 @@ def by_pattern(
     return found
 
 
-def posterior(fitted: Fitted) -> dict[str, Any]:
+def posterior(model: Model) -> dict[str, Any]:
     """The certificate of θ's posterior, and how much each modality is worth (its scale τ_i)."""
-    model = fitted.model
     tau = np.asarray(model.tau)
     ends = np.quantile(tau, [0.025, 0.975], axis=0)
     estimates = [Estimate(*each) for each in np.stack([tau.mean(0), *ends], axis=1)]

@@ -33,22 +33,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How ψ and the fusion are trained.
-
-    `dropout` is the rate at which each modality is hidden. The weights that are validated, and
-    kept, are a running mean of those that are trained, over some 1/(1 − `averaging`) steps (Polyak
-    and Juditsky 1992). Training stops `patience` epochs after the best; an epoch here has at least
-    `least_steps` steps, so that small data sets do not spend their time on validation.
-    """
+    """How ψ and the fusion are trained: AdamW, a cosine schedule, early stopping."""
 
     epochs: int = 60
+    """At most; the schedule is laid out for them."""
     batch_size: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
     dropout: float = 0.3
+    """Rate at which each modality is hidden."""
     averaging: float = 0.98
+    """The weights kept are a running mean over some 1/(1 − averaging) steps (Polyak 1992)."""
     patience: int = 8
+    """Epochs after the best validation NLL at which training stops."""
     least_steps: int = 20
+    """Steps of an epoch at least, so that small data sets do not spend their time on validation."""
     seed: int = 0
 
 
@@ -170,7 +169,8 @@ def fit(
         nll = sum(float(_validation_sum(task, state, b)) for b in validation.ordered())
         state = _record(state, nll / max(validation.size, 1), epoch, steps)
         epoch += 1
-        if manager and time.monotonic() - saved > seconds_between:
+        ended = epoch == config.epochs or _out_of_patience(state, config, steps)
+        if manager and (ended or time.monotonic() - saved > seconds_between):
             _save(manager, epoch, state)
             saved = time.monotonic()
         if progress:

@@ -3,11 +3,15 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import jax
 import jaxtyping
 import pytest
+
+if TYPE_CHECKING:
+    from tests.small_study import Small
 
 # Here, before any test imports fusionjax: its functions are then checked at every call.
 jaxtyping.install_import_hook("fusionjax", "beartype.beartype")
@@ -21,6 +25,14 @@ hypothesis.settings.load_profile("fusionjax")
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> "Small":
+    """A study of a note and labs with a diagnosis of two members; read it, change nothing."""
+    from tests import small_study
+
+    return small_study.make(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture

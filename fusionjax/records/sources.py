@@ -169,7 +169,8 @@ def _tabular(modality: Modality, table: Table, cells: dict[str, list[str]]) -> R
     levels = expand(modality.options.categorical, modality.columns)
     modality = replace(modality, options=TabularOptions(levels))
     numeric = [column for column in modality.columns if column not in levels]
-    mend = f"If it holds levels, add it to `categorical` of [modalities.{modality.name}]."
+    mend = "Write a number, or leave the cell empty; if the column holds levels, add it to "
+    mend += f"`categorical` of [modalities.{modality.name}]."
     values, faults = _numbers(table, cells, numeric, mend)
     categories = list(zip(*(cells[level] for level in levels), strict=True))
 

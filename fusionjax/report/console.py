@@ -38,7 +38,8 @@ def table(metrics: Mapping[str, Any]) -> Table:
 def show(metrics: Mapping[str, Any], report: Path, console: Console | None = None) -> None:
     """Print the table, the headline and the path of the report."""
     console = console or Console()
-    console.print(table(metrics))
+    if metrics.get("models"):
+        console.print(table(metrics))
     result = words.headline(metrics)
     console.print(Text(f"\n{result.title}.", style="bold"))
     for sentence in result.sentences:

@@ -161,7 +161,7 @@ def certificate(posterior: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Effective draws, tail", "ess_tail", 0),
         ("Divergences, none", "divergences", 0),
         ("Acceptance", "accept", 2),
-        ("Pareto k̂, below 0.7", "k_hat", 2),
+        ("Pareto k̂", "k_hat", 2),
         ("Likelihood evaluations", "likelihood_evaluations", 0),
         ("Seconds", "seconds", 1),
     )

@@ -1,0 +1,115 @@
+"""The tables of a run: what stands in them, where, and that no cell is a formula."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fusionjax import model as models
+from fusionjax import outputs
+from fusionjax.model import Diagnosis, Model
+from fusionjax.study import ordered
+from tests.small_study import Small
+
+ROWS = np.arange(100, 180)
+Frames = tuple[Model, pd.DataFrame, np.ndarray, Diagnosis]
+
+
+@pytest.fixture
+def frames(small: Small) -> Frames:
+    """The last records, two of which have no modality; one is unlabelled, one has a hostile id."""
+    (batch,) = ordered(small.study, ROWS)
+    found = models.diagnose(small.fitted.model, batch)
+    found = found._replace(
+        predictive=found.predictive._replace(
+            **{name: np.asarray(v)[:80] for name, v in found.predictive._asdict().items()}
+        ),
+        presence=found.presence[:80],
+        reliable=found.reliable[:80],
+    )
+    table = small.study.table.copy()
+    table.loc[100, "label"] = -1
+    table.loc[101, "id"] = "=1+1"
+    return small.fitted.model, table, ROWS, found
+
+
+def test_predictions_have_the_columns_of_the_contract(frames: Frames) -> None:
+    got = outputs.predictions(*frames)
+    assert list(got) == [
+        *("id", "label", "p_flu", "p_heart", "p_well"),
+        *("total", "aleatoric", "epistemic", "prediction_set"),
+        *("present_note", "reliable_note", "evidence_note"),
+        *("present_labs", "reliable_labs", "evidence_labs"),
+    ]
+    assert len(got) == len(ROWS)
+    assert got["label"][0] == ""
+    assert set(got["label"][1:]) == {"flu", "heart", "well"}
+
+
+def test_predictions_hold_what_was_found(frames: Frames) -> None:
+    model, _, _, found = frames
+    got = outputs.predictions(*frames)
+    prob = got[["p_flu", "p_heart", "p_well"]].to_numpy()
+    np.testing.assert_allclose(prob, found.predictive.prob, rtol=1e-6)
+    np.testing.assert_allclose(got["total"], got["aleatoric"] + got["epistemic"], atol=1e-5)
+    for cell, row in zip(got["prediction_set"], prob, strict=True):
+        named = [name in cell.split(";") for name in model.card.classes]
+        assert named[row.argmax()]
+        np.testing.assert_array_equal(named, (row >= model.threshold - 1e-12) | (row == row.max()))
+
+
+def test_a_missing_modality_has_empty_cells(frames: Frames) -> None:
+    got, found = outputs.predictions(*frames), frames[3]
+    for i, name in enumerate(("note", "labs")):
+        here = found.presence[:, i]
+        assert 0 < here.sum() < len(here)
+        np.testing.assert_array_equal(got[f"present_{name}"], here)
+        for column in (f"reliable_{name}", f"evidence_{name}"):
+            np.testing.assert_array_equal(got[column].notna(), here)
+    assert ((got["reliable_note"] > 0) | got["reliable_note"].isna()).all()
+
+
+def test_evidence_stands_only_where_a_modality_is_present(frames: Frames) -> None:
+    model, table, rows, found = frames
+    got = outputs.evidence(*frames)
+    assert list(got) == ["id", "modality", "class", "mean", "low", "high"]
+    assert len(got) == found.presence.sum() * 3
+    ids = [outputs.spreadsheet_safe(name) for name in table["id"].iloc[rows]]
+    for i, modality in enumerate(("note", "labs")):
+        mine = got[got["modality"] == modality]
+        there = [name for name, here in zip(ids, found.presence[:, i], strict=True) if here]
+        assert mine["id"].tolist() == [name for name in there for _ in range(3)]
+        expected = np.asarray(found.predictive.evidence_mean)[found.presence[:, i], i]
+        np.testing.assert_array_equal(mine["mean"].to_numpy().reshape(-1, 3), expected)
+    assert got["class"].tolist() == list(model.card.classes) * int(found.presence.sum())
+    assert (got["low"] <= got["high"]).all()
+    np.testing.assert_allclose(got.groupby(["id", "modality"])["mean"].sum(), 0, atol=1e-4)
+
+
+def test_contrasts_are_differences_of_evidence(frames: Frames) -> None:
+    got, evidence = outputs.contrasts(*frames), outputs.evidence(*frames)
+    assert list(got) == ["id", "modality", "top", "runner_up", "mean", "low", "high"]
+    nats = evidence.set_index(["id", "modality", "class"])["mean"]
+    for row in got.itertuples():
+        gap = nats[row.id, row.modality, row.top] - nats[row.id, row.modality, row.runner_up]
+        assert row.mean == pytest.approx(gap, abs=1e-5)
+        assert row.top != row.runner_up
+    predictions = outputs.predictions(*frames).set_index("id")
+    for row in got.itertuples():
+        here = predictions.loc[row.id]
+        assert here[f"p_{row.top}"] >= here[f"p_{row.runner_up}"]
+        assert here[f"evidence_{row.modality}"] == row.mean
+
+
+def test_an_id_like_a_formula_is_made_safe_in_every_table(frames: Frames) -> None:
+    hostile, plain = frames[1]["id"].iloc[101], "'=1+1"
+    for make in (outputs.predictions, outputs.evidence, outputs.contrasts):
+        ids = set(make(*frames)["id"])
+        assert plain in ids
+        assert hostile not in ids
+
+
+@pytest.mark.parametrize("cell", ["=1", "+1", "-1", "@a", "\ta", "\ra"])
+def test_formulas_are_told_from_names(cell: str) -> None:
+    assert outputs.spreadsheet_safe(cell) == "'" + cell
+    for name in ("a=1", "1-2", "", "'=1", "心"):
+        assert outputs.spreadsheet_safe(name) == name

@@ -104,7 +104,7 @@ def predict_run(config: Config) -> None:
         rows = np.arange(len(study.label))
         content: dict[str, Any] = {
             "task": _task(config, study, model, len(records.refused)),
-            "posterior": scorecard.posterior(model),
+            "posterior": scorecard.posterior(model) | {"overfit": None},
             "temperature": {"scale": model.scale},
             "refused": [r._asdict() for r in records.refused],
             "provenance": provenance.describe(asdict(config), "", started),

@@ -35,7 +35,7 @@ def frames(small: Small) -> Frames:
 def test_predictions_have_the_columns_of_the_contract(frames: Frames) -> None:
     got = outputs.predictions(*frames)
     assert list(got) == [
-        *("id", "label", "p_flu", "p_heart", "p_well"),
+        *("id", "label", "prediction", "runner_up", "p_flu", "p_heart", "p_well"),
         *("total", "aleatoric", "epistemic", "prediction_set"),
         *("present_note", "reliable_note", "evidence_note"),
         *("present_labs", "reliable_labs", "evidence_labs"),
@@ -50,6 +50,9 @@ def test_predictions_hold_what_was_found(frames: Frames) -> None:
     got = outputs.predictions(*frames)
     prob = got[["p_flu", "p_heart", "p_well"]].to_numpy()
     np.testing.assert_allclose(prob, found.predictive.prob, rtol=1e-6)
+    names = np.asarray(model.card.classes)
+    np.testing.assert_array_equal(got["prediction"], names[prob.argmax(axis=1)])
+    np.testing.assert_array_equal(got["runner_up"], names[prob.argsort(axis=1)[:, -2]])
     np.testing.assert_allclose(got["total"], got["aleatoric"] + got["epistemic"], atol=1e-5)
     for cell, row in zip(got["prediction_set"], prob, strict=True):
         named = [name in cell.split(";") for name in model.card.classes]

@@ -90,7 +90,7 @@ def test_many_modalities_show_only_the_patterns_that_occur() -> None:
 
 
 def test_the_posterior_is_told_with_its_certificate(small: Small) -> None:
-    got = scorecard.posterior(small.fitted)
+    got = scorecard.posterior(small.fitted.model)
     strict(got)
     assert set(Certificate._fields) < set(got)
     tau = np.asarray(small.fitted.model.tau)

@@ -2,7 +2,10 @@
 
     python -m experiments.audio_text
 
-BODY
+4,000 patients of the synthetic clinic, by its heart sound and its note. The Bayes rate of the
+pair is an accuracy of .72. 2 repetitions by default; the committed result took 5 minutes on two
+cores that other work shared. Expect of the fusion: AUROC 0.906 [0.893, 0.917] and NLL 0.713
+[0.670, 0.757].
 """
 
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ class Config(repeat.Config):
     """Repetitions, each with its own split of the patients."""
 
     out: Path = Path("runs/audio_text")
+    seeds: int = 2
 
 
 def run(config: Config) -> Path:

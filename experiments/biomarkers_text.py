@@ -2,7 +2,10 @@
 
     python -m experiments.biomarkers_text
 
-BODY
+4,000 patients of the synthetic clinic, by its laboratory values and its note. The Bayes rate of
+the pair is an accuracy of .70. 2 repetitions by default; the committed result took 2 minutes on
+two cores that other work shared. Expect of the fusion: AUROC 0.898 [0.886, 0.912] and NLL 0.727
+[0.682, 0.773].
 """
 
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ class Config(repeat.Config):
     """Repetitions, each with its own split of the patients."""
 
     out: Path = Path("runs/biomarkers_text")
+    seeds: int = 2
 
 
 def run(config: Config) -> Path:

@@ -2,7 +2,12 @@
 
     python -m experiments.cardiology
 
-BODY
+heart: four hospitals, each held out in turn; blocks that one hospital measures are missing in
+another. 2 repetitions by default; the committed result took 23 minutes on two cores that other
+work shared. Expect of the fusion, hospital held out: cleveland: AUROC 0.885 [0.847, 0.921] and
+NLL 0.569 [0.518, 0.623]; hungary: AUROC 0.908 [0.869, 0.940] and NLL 0.412 [0.354, 0.477];
+switzerland: AUROC 0.776 [0.576, 0.934] and NLL 0.486 [0.393, 0.581]; long_beach: AUROC 0.714
+[0.632, 0.793] and NLL 0.600 [0.513, 0.703].
 """
 
 import time
@@ -20,7 +25,7 @@ class Config(repeat.Config):
     """Repetitions for each hospital held out, each with its own validation records."""
 
     out: Path = Path("runs/cardiology")
-    seeds: int = 3
+    seeds: int = 2
 
 
 def run(config: Config) -> Path:

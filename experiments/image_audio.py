@@ -2,7 +2,9 @@
 
     python -m experiments.image_audio
 
-BODY
+avmnist: MNIST images and spoken digits, paired by class; takes 0 to 4 of each speaker are the
+test set. 2 repetitions by default; the committed result took 11 minutes on two cores that other
+work shared. Expect of the fusion: AUROC 1.000 [1.000, 1.000] and NLL 0.007 [0.003, 0.013].
 """
 
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ class Config(repeat.Config):
     """Repetitions, each with its own validation records, encoders and dropout."""
 
     out: Path = Path("runs/image_audio")
+    seeds: int = 2
 
 
 def run(config: Config) -> Path:

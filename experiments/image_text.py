@@ -2,7 +2,11 @@
 
     python -m experiments.image_text
 
-BODY
+covid_cxr: 128 × 128 radiographs and notes from which the card redacts the disease's names;
+patients, not records, are split. The absence of a note tells the label here: the log-linear
+fusion does not read absence, the two baselines do. 3 repetitions by default; the committed
+result took 9 minutes on two cores that other work shared. Expect of the fusion: AUROC 0.802
+[0.704, 0.881] and NLL 0.478 [0.379, 0.592].
 """
 
 from dataclasses import dataclass
@@ -19,6 +23,7 @@ class Config(repeat.Config):
     """Repetitions, each with its own split of the patients."""
 
     out: Path = Path("runs/image_text")
+    seeds: int = 3
 
 
 def run(config: Config) -> Path:

@@ -2,7 +2,11 @@
 
     python -m experiments.mental_health
 
-BODY
+osmi: the survey's table and a comment that 164 of 1,259 wrote. `work_interfere` is asked of
+those who feel ill, so it nearly gives the label away; it is kept, for comparison with what
+others report. 3 repetitions by default; the committed result took 3 minutes on two cores that
+other work shared. Expect of the fusion: AUROC 0.899 [0.874, 0.923] and NLL 0.393 [0.343,
+0.439].
 """
 
 from dataclasses import dataclass
@@ -19,6 +23,7 @@ class Config(repeat.Config):
     """Repetitions, each with its own split of the answers."""
 
     out: Path = Path("runs/mental_health")
+    seeds: int = 3
 
 
 def run(config: Config) -> Path:

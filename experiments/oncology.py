@@ -2,7 +2,9 @@
 
     python -m experiments.oncology
 
-BODY
+The Wisconsin breast-cancer data that ships with scikit-learn; nothing to download. 3
+repetitions by default; the committed result took 1 minutes on two cores that other work shared.
+Expect of the fusion: AUROC 0.999 [0.998, 1.000] and NLL 0.052 [0.033, 0.075].
 """
 
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ class Config(repeat.Config):
     """Repetitions, each with its own split of the tumours."""
 
     out: Path = Path("runs/oncology")
+    seeds: int = 3
 
 
 def run(config: Config) -> Path:

@@ -15,7 +15,6 @@ checkpoint of training. One to five minutes on two idle cores for up to a few th
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 import time
@@ -29,7 +28,7 @@ import tyro
 
 from experiments import provenance
 from experiments.progress import Reporter, reporter
-from fusionjax import audit, card, compare, outputs, report, scorecard
+from fusionjax import audit, card, compare, files, outputs, report, scorecard
 from fusionjax import model as models
 from fusionjax.compare import Contender
 from fusionjax.crossfit import FitConfig
@@ -113,13 +112,13 @@ def predict_run(config: Config) -> None:
         known = np.flatnonzero(study.label >= 0)
         if len(known):
             content |= _scores(study, known, np.asarray(found.predictive.prob)[known])
-            _write_json(config.out / "metrics.json", content)
+            write_json(config.out / "metrics.json", content)
     report.write(config.out)
 
 
 def contend(study: Study, config: Config, tell: Reporter) -> Outcome:
     """Fit the fusion and all that it is held against, and predict the test records."""
-    folder, rows = config.out / "checkpoints", study.split.test
+    folder, rows = config.out / "checkpoints" / _identity(study), study.split.test
     names, singles = choose(study, config.fit, checkpoints=folder, progress=tell.advance)
     best = fit_chosen(
         study, names, config.fit, checkpoints=folder / "fusion", progress=tell.advance
@@ -132,6 +131,12 @@ def contend(study: Study, config: Config, tell: Reporter) -> Outcome:
     )
     alone = tuple(compare.single(one, study, i, rows) for i, one in enumerate(singles))
     return Outcome(study, best, (compare.fusion(best, study, rows), *alone, *rivals))
+
+
+def _identity(study: Study) -> str:
+    """A name for these records and this card: what was trained on others is not gone on with."""
+    content = json.dumps([card.dumps(study.card), study.table.drop(columns="date").to_csv()])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _card_path(config: Config) -> Path:
@@ -162,7 +167,7 @@ def _claim(config: Config) -> None:
             "Choose another --out, or delete that folder.",
         )
     config.out.mkdir(parents=True, exist_ok=True)
-    _write(note, text.encode())
+    files.write(note, text)
 
 
 def _ingest(config: Config, described: card.Card, tell: Reporter) -> Records:
@@ -227,7 +232,9 @@ def _metrics(config: Config, records: Records, outcome: Outcome) -> dict[str, An
 
 
 def _scores(study: Study, known: np.ndarray, prob: np.ndarray) -> dict[str, Any]:
-    one = Contender("log-linear fusion", "fusion", np.log(prob))
+    one = Contender(
+        "log-linear fusion", "fusion", np.log(np.maximum(prob, np.finfo(np.float32).tiny))
+    )
     label, group = study.label[known], study.group[known]
     return {
         "models": scorecard.models((one,), label, group, 0),
@@ -243,21 +250,18 @@ def _write_run(
     parts = [models.diagnose(model, batch, prior) for batch in ordered(study, rows)]
     found = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
     frames = (model, study.table, rows, found)
-    _write(out / "predictions.csv", outputs.predictions(*frames).to_csv(index=False).encode())
-    _write(out / "evidence.parquet", outputs.evidence(*frames).to_parquet(index=False) or b"")
-    _write(out / "contrasts.parquet", outputs.contrasts(*frames).to_parquet(index=False) or b"")
-    _write_json(out / "metrics.json", content)
+    files.write(out / "predictions.csv", outputs.predictions(*frames).to_csv(index=False))
+    files.write(out / "evidence.parquet", outputs.evidence(*frames).to_parquet(index=False) or b"")
+    files.write(
+        out / "contrasts.parquet", outputs.contrasts(*frames).to_parquet(index=False) or b""
+    )
+    write_json(out / "metrics.json", content)
     return found
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    _write(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    draft = path.with_name(path.name + ".draft")
-    draft.write_bytes(data)
-    os.replace(draft, path)
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a result as JSON, whole or not at all."""
+    files.write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _digest(path: Path) -> str:

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Float
+from rich.console import Console
 
 from experiments import diagnose, provenance
 from experiments.diagnose import Outcome
 from fusionjax import metrics, scorecard
 from fusionjax.crossfit import FitConfig
+from fusionjax.report import console
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -55,7 +57,9 @@ def compare(config: Config, card: Path) -> dict[str, Any]:
         roles = {one.name: one.role for one in outcome.contenders}
         # What was compiled for one split fits no other: kept, it would fill the memory.
         jax.clear_caches()
-    return {"models": summarise(found, roles), "encoders": encoders, "records": len(found[0].label)}
+    models = summarise(found, roles)
+    Console().print(console.table({"models": models}))
+    return {"models": models, "encoders": encoders, "records": len(found[0].label)}
 
 
 def _seeded(config: Config, card: Path, seed: int) -> diagnose.Config:
@@ -69,10 +73,10 @@ def _seeded(config: Config, card: Path, seed: int) -> diagnose.Config:
 
 def trial(outcome: Outcome) -> Trial:
     """The test records of one repetition."""
-    rows, table = outcome.study.split.test, outcome.study.table
+    study, rows = outcome.study, outcome.study.split.test
     return Trial(
-        table["label"].to_numpy()[rows],
-        table["group"].to_numpy()[rows],
+        study.label[rows],
+        study.group[rows],
         {one.name: one.log_prob for one in outcome.contenders},
     )
 
@@ -107,10 +111,8 @@ def write(
     about = provenance.describe(asdict(config), card_sha256, started)
     path = config.results / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(
-        {**content, "config": asdict(config), "provenance": about}, indent=1, default=str
-    )
-    path.write_text(text + "\n")
+    plain = json.loads(json.dumps(asdict(config), default=str))
+    diagnose.write_json(path, {**content, "config": plain, "provenance": about})
     return path
 
 

@@ -6,7 +6,6 @@ rest, with a schema version and the checksum of the arrays. Neither can run code
 
 import hashlib
 import json
-import os
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +18,8 @@ from jaxtyping import Bool, Float
 
 from fusionjax import card as cards
 from fusionjax import encoders as psi
+from fusionjax import files, preprocess
 from fusionjax import predict as predicting
-from fusionjax import preprocess
 from fusionjax.card import Card, Modality, TextOptions
 from fusionjax.errors import CardError, ModelError
 from fusionjax.fusion import reliability
@@ -146,8 +145,8 @@ def save(model: Model, folder: Path) -> None:
         "believed": model.believed,
         "threshold": model.threshold,
     }
-    _write(folder / "model.safetensors", blob)
-    _write(folder / "model.json", json.dumps(about, indent=1, ensure_ascii=False).encode())
+    files.write(folder / "model.safetensors", blob)
+    files.write(folder / "model.json", json.dumps(about, indent=1, ensure_ascii=False))
 
 
 def load(folder: Path) -> Model:
@@ -178,7 +177,9 @@ def _read(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
         raise ModelError(folder / "model.json", "is not a model's JSON", "Fit it again.") from error
     if schema != SCHEMA:
         raise ModelError(
-            folder, f"has schema {schema}, this version reads {SCHEMA}", "Update FusionJAX."
+            folder,
+            f"has schema {schema}, this version reads {SCHEMA}",
+            "Use the version of FusionJAX that wrote it.",
         )
     blob = (folder / "model.safetensors").read_bytes()
     if hashlib.sha256(blob).hexdigest() != checksum:
@@ -263,9 +264,3 @@ def _member(parts: list[dict]) -> Member:
     parts = jax.tree.map(jnp.asarray, parts)
     maps = tuple(Map(**part["map"]) for part in parts)
     return Member(tuple(part.get("weights", {}) for part in parts), maps)
-
-
-def _write(path: Path, data: bytes) -> None:
-    draft = path.with_name(path.name + ".draft")
-    draft.write_bytes(data)
-    os.replace(draft, path)

@@ -46,9 +46,11 @@ def evidence(
 ) -> pd.DataFrame:
     """`evidence.parquet`: nats of each modality for each class, with 95 % intervals."""
     patient, modality = np.nonzero(found.presence)
-    classes = model.card.classes
-    names = np.asarray([m.name for m in model.card.modalities])
-    predictive = found.predictive
+    about, classes, predictive = (
+        _about(model, table, rows, found),
+        model.card.classes,
+        found.predictive,
+    )
     values = {
         end: np.asarray(array)[patient, modality].reshape(-1)
         for end, array in (
@@ -57,12 +59,8 @@ def evidence(
             ("high", predictive.evidence_high),
         )
     }
-    about = {
-        "id": np.repeat(_ids(table, rows)[patient], len(classes)),
-        "modality": np.repeat(names[modality], len(classes)),
-        "class": np.tile(np.asarray(classes), len(patient)),
-    }
-    return pd.DataFrame({**about, **values})
+    repeated = {name: np.repeat(column, len(classes)) for name, column in about.items()}
+    return pd.DataFrame({**repeated, "class": np.tile(classes, len(patient)), **values})
 
 
 def contrasts(
@@ -71,11 +69,9 @@ def contrasts(
     """`contrasts.parquet`: nats for the likeliest class against the next, with 95 % intervals."""
     patient, modality = np.nonzero(found.presence)
     classes, predictive = np.asarray(model.card.classes), found.predictive
-    names = np.asarray([m.name for m in model.card.modalities])
     return pd.DataFrame(
         {
-            "id": _ids(table, rows)[patient],
-            "modality": names[modality],
+            **_about(model, table, rows, found),
             "top": classes[np.asarray(predictive.top)[patient]],
             "runner_up": classes[np.asarray(predictive.runner_up)[patient]],
             "mean": np.asarray(predictive.contrast_mean)[patient, modality],
@@ -88,6 +84,15 @@ def contrasts(
 def spreadsheet_safe(cell: str) -> str:
     """The cell, behind an apostrophe where a spreadsheet would take it for a formula."""
     return "'" + cell if cell.startswith(_FORMULA) else cell
+
+
+def _about(
+    model: Model, table: pd.DataFrame, rows: Int[np.ndarray, " row"], found: Diagnosis
+) -> dict[str, np.ndarray]:
+    """Whose evidence it is and of which modality, one entry for each modality that is there."""
+    patient, modality = np.nonzero(found.presence)
+    names = np.asarray([m.name for m in model.card.modalities], object)
+    return {"id": _ids(table, rows)[patient], "modality": names[modality]}
 
 
 def _ids(table: pd.DataFrame, rows: Int[np.ndarray, " row"]) -> np.ndarray:

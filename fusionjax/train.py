@@ -7,7 +7,6 @@ resumed ends with the same parameters, bit for bit, as one that never stopped.
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ import optax
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
+from fusionjax import files
 from fusionjax import presence as missing
 from fusionjax.batches import Loader
 from fusionjax.errors import ModelError
@@ -305,6 +305,4 @@ def _claim(folder: Path, fingerprint: dict) -> None:
             "holds the checkpoints of another configuration",
             "Choose another folder, or delete this one to start again.",
         )
-    draft = folder / "config.json.draft"
-    draft.write_text(text)
-    os.replace(draft, note)
+    files.write(note, text)

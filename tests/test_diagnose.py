@@ -20,6 +20,7 @@ from fusionjax.clinic.write import write
 from fusionjax.crossfit import FitConfig
 from fusionjax.errors import CardError, ModelError, RecordError
 from fusionjax.train import TrainConfig
+from tests.small_study import Small
 
 FIT = FitConfig(
     TrainConfig(epochs=1, batch_size=64, least_steps=2), width=4, projection=24, draws=60
@@ -230,3 +231,17 @@ def wait_for_checkpoint(out: Path, child: subprocess.Popen) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("no checkpoint was written in time")
+
+
+def test_checkpoints_belong_to_their_records_and_card(small: Small) -> None:
+    study = small.study
+    changed = study.table.copy()
+    changed.loc[0, "digest"] = "another file"
+    cut = replace(study.card, modalities=study.card.modalities[:1])
+    names = {
+        diagnose._identity(study),
+        diagnose._identity(study._replace(table=changed)),
+        diagnose._identity(study._replace(card=cut)),
+    }
+    assert len(names) == 3
+    assert diagnose._identity(study) == diagnose._identity(study._replace(table=study.table.copy()))

@@ -16,7 +16,7 @@ CODE = ("fusionjax", "experiments", "benchmarks")
 TREE = (*CODE, "tests")
 # A record flows down this list, and a module imports only from those above it.
 ORDER = (
-    *("errors", "types"),
+    *("errors", "types", "files"),
     *("clinic", "card", "records", "splits", "preprocess", "batches", "audit", "study"),
     *("presence", "log_linear", "encoders", "fusion", "train", "posterior", "predict"),
     *("metrics", "calibrate", "conformal", "baselines"),

@@ -92,9 +92,10 @@ def test_a_file_that_is_not_there_is_named(saved: Path, name: str) -> None:
         models.load(saved)
 
 
-def test_a_newer_schema_is_refused(saved: Path) -> None:
-    rewrite(saved, lambda about: about.update(schema=models.SCHEMA + 1))
-    with pytest.raises(ModelError, match="Update FusionJAX"):
+@pytest.mark.parametrize("step", [-1, 1])
+def test_another_schema_is_refused(saved: Path, step: int) -> None:
+    rewrite(saved, lambda about: about.update(schema=models.SCHEMA + step))
+    with pytest.raises(ModelError, match="Use the version of FusionJAX that wrote it"):
         models.load(saved)
 
 

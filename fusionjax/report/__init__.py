@@ -6,6 +6,7 @@ without the data and without the model.
 
 from pathlib import Path
 
+from fusionjax import files
 from fusionjax.report import page
 from fusionjax.report.run import read
 
@@ -16,5 +17,5 @@ def write(run: Path) -> Path:
     Raises `ModelError` where `metrics.json` is missing or cannot be read.
     """
     path = run / "report.html"
-    path.write_text(page.render(read(run)), encoding="utf-8")
+    files.write(path, page.render(read(run)))
     return path

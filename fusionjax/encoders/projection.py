@@ -19,7 +19,7 @@ from fusionjax.types import Encoder, Features, Inputs, Key, Params
 
 CHUNK = 1024
 SAME_UNIT = ("image", "text")
-"""Kinds whose columns share a unit and are only centred; others are divided by their deviation."""
+"""Kinds whose columns share a unit: these are only centred, the others are divided by `_unit`."""
 
 
 def linear(kind: Kind, features: int = 128) -> Encoder:
@@ -71,13 +71,26 @@ def _fit(
     centre = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
     sd = rows.std(axis=0) if len(rows) else centre
     kept = _informative(rows, sd > 1e-6 * (1 + np.abs(centre)))
-    unit = sd[kept] if standardised else np.ones(len(kept))
+    unit = _unit(rows, sd)[kept] if standardised else np.ones(len(kept))
     x = (rows - centre)[:, kept] / unit
     axes = _principal_axes(x, features) if len(kept) > features else np.eye(len(kept))
     variance = np.mean((x @ axes) ** 2) if axes.size else 1.0
     weight = np.zeros((len(centre), axes.shape[1]))
     weight[kept] = axes / unit[:, None] / np.sqrt(variance)
     return jnp.asarray(centre, jnp.float32), jnp.asarray(weight, jnp.float32)
+
+
+def _unit(
+    rows: Float[np.ndarray, "record column"], sd: Float[np.ndarray, " column"]
+) -> Float[np.ndarray, " column"]:
+    """The deviation of a number; half the range of what takes two values (Gelman 2008).
+
+    A flag that hardly any training record has would have a tiny deviation, and the few records
+    elsewhere that have it would lie twenty of these away.
+    """
+    low, high = rows.min(axis=0, initial=np.inf), rows.max(axis=0, initial=-np.inf)
+    binary = ((rows == low[None, :]) | (rows == high[None, :])).all(axis=0)
+    return np.where(binary, (high - low) / 2, sd)
 
 
 def _informative(

@@ -1,9 +1,13 @@
 """The mode of θ given the scales, its curvature, and the Laplace evidence, in float64.
 
 Works in the program's own non-centred coordinates: z [p, class-1], columns of all modalities one
-after another, with θᵀ = τ z Bᵀ for an orthonormal basis B of the zero-sum space. There the prior is
-N(0, I), so the precision I + Σ_n w_n τF_n τF_nᵀ ⊗ Bᵀ(diag(p_n) − p_n p_nᵀ)B is never below the
-identity: separable classes, duplicated columns and fewer records than weights need no special care.
+after another, with θᵀ = τ z Bᵀ for an orthonormal basis B of the zero-sum space and τ the prior
+deviation of each column. There the prior is N(0, I), so the precision
+
+    I + Σ_n w_n τF_n τF_nᵀ ⊗ Bᵀ(diag(p_n) − p_n p_nᵀ)B
+
+is never below the identity: separable classes, duplicated columns and fewer records than weights
+need no special care.
 """
 
 from typing import NamedTuple
@@ -15,7 +19,7 @@ from jax import Array, lax
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Float
 
-from fusionjax.posterior.types import Observations
+from fusionjax.posterior.types import Observations, relative
 
 MOST_STEPS = 100
 
@@ -101,10 +105,8 @@ def sizes(observations: Observations) -> tuple[int, ...]:
 def columns(
     tau: Float[Array, " modality"], features: tuple[Float[Array, "row _"], ...]
 ) -> Float[Array, " total"]:
-    """The scale of every column of the concatenated features."""
-    return jnp.concatenate(
-        [jnp.full((feature.shape[1],), tau[i]) for i, feature in enumerate(features)]
-    )
+    """The prior deviation of the weights on every column of the concatenated features."""
+    return jnp.concatenate([tau[i] * relative(f) for i, f in enumerate(features)])
 
 
 def log_joint(

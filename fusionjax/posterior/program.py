@@ -2,8 +2,12 @@
 
 τ_i ~ HalfNormal(1)                       what modality i is worth
 z_i ~ ZeroSumNormal(1) over the classes   for each of the p_i features
-θ_i = τ_i z_i                             non-centred
+θ_i = τ_i s z_i                           non-centred; s is 1, for the constant `INTERCEPT`
 P(y | F) ∝ exp(b_y + Σ_i θ_{i,y}·F_i)     features of a missing modality are zero
+
+The weight on a modality's constant says how frequent a class is where that modality was measured:
+much of it is whom a hospital sends there, which the next hospital does otherwise. So it is drawn
+towards 0 more than what the modality itself says.
 """
 
 import jax.numpy as jnp
@@ -13,7 +17,7 @@ from jaxtyping import Float
 from numpyro import distributions as dist
 
 from fusionjax import log_linear
-from fusionjax.posterior.types import Observations
+from fusionjax.posterior.types import Observations, relative
 
 
 def model(observations: Observations, bias: Float[Array, " class"]) -> None:
@@ -24,7 +28,8 @@ def model(observations: Observations, bias: Float[Array, " class"]) -> None:
     for i, feature in enumerate(observations.features):
         weights = dist.ZeroSumNormal(1.0, (classes,)).expand([feature.shape[1]]).to_event(1)
         z = jnp.asarray(numpyro.sample(f"z_{i}", weights))
-        theta.append(numpyro.deterministic(f"theta_{i}", tau[i] * z.T))
+        deviation = tau[i] * relative(feature)
+        theta.append(numpyro.deterministic(f"theta_{i}", deviation[None, :] * z.T))
     numpyro.factor("log_likelihood", log_likelihood(tuple(theta), observations, bias))
 
 

@@ -177,4 +177,4 @@ def _weights(at: newton.Mode, tau, observations) -> Float[np.ndarray, "p free"]:
 
 
 def _columns(tau, observations) -> Float[np.ndarray, "p 1"]:
-    return np.repeat(tau, newton.sizes(observations))[:, None]
+    return np.asarray(newton.columns(jnp.asarray(tau), observations.features))[:, None]

@@ -9,9 +9,12 @@ from jaxtyping import Bool, Float, Int
 
 from fusionjax.presence import blank
 
+INTERCEPT = 0.3
+"""Prior deviation of the weight on a modality's constant, in units of τ."""
+
 
 class Observations(NamedTuple):
-    """Frozen features of labelled records, as the likelihood reads them.
+    """Frozen features of labelled records, as the likelihood reads them, the constant 1 first.
 
     A record may stand in several rows, each with another presence pattern, if its weights sum to 1:
     the composite likelihood then counts it once.
@@ -72,6 +75,12 @@ def observe(
     observations = Observations(blank(features, presence), presence, onehot, weight)
     check(observations)
     return observations
+
+
+def relative(feature: Float[Array | np.ndarray, "row p"]) -> Float[np.ndarray, " p"]:
+    """Prior deviation of each of a modality's weights in units of τ; the constant comes first."""
+    first = np.arange(feature.shape[1]) == 0
+    return np.where(first, INTERCEPT, 1.0).astype(feature.dtype)
 
 
 def check(observations: Observations) -> None:

@@ -1,28 +1,29 @@
-"""Cross-fitted members: a ψ, and a posterior over θ fitted on records that this ψ never saw.
+"""Cross-fitting: encoders on some of the training records, θ on what they make of the others.
 
 Features of the records that trained ψ separate the classes better than those of new records will,
-and θ would believe them. So the training patients are divided into folds. For each fold one ψ is
-trained on the others, and θ's posterior fitted on the fold itself (Chernozhukov et al. 2018, on
-cross-fitting; Wolpert 1992, on stacking). The model is the equal mixture of these members. Where
-no encoder is trained there is one member, and every training record is unseen.
+and θ would believe them. So the training patients are divided into folds, and for each fold one ψ
+is trained on the others. Their features of the fold that they did not see, all folds together, are
+what one θ is fitted on (Wolpert 1992, "Stacked generalization"; Chernozhukov et al. 2018, on
+cross-fitting); a new record gets the mean of all members' features. Where no encoder is trained
+there is one member, and every training record is unseen.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from fusionjax import posterior, presence, splits, train
 from fusionjax.fusion.log_linear import log_linear
 from fusionjax.model import Map, Member, encoder_stack, mapped
-from fusionjax.posterior import Certificate, Observations, Posterior, laplace, nuts
+from fusionjax.posterior import Observations, Posterior, laplace, nuts
+from fusionjax.posterior.newton import zero_sum_basis
 from fusionjax.study import Study, ordered, sample
 from fusionjax.train import TrainConfig, Trained
 from fusionjax.types import Encoder
@@ -39,12 +40,12 @@ class FitConfig:
     """Features of a trained encoder."""
     projection: int = 96
     """Weights in θ for an untrained encoder at most: class − 1 for each feature it keeps."""
-    folds: int = 2
+    folds: int = 4
     """Members of the model, where an encoder is trained."""
     posterior: Literal["laplace", "nuts"] = "laplace"
     """The engine for θ; nuts is the reference, and slow."""
     draws: int = 400
-    """Draws of θ, over all members (with nuts: in each of four chains)."""
+    """Draws of θ (with nuts: in each of four chains)."""
     believed: float = 0.9
     """Prior probability π that a modality can be believed."""
     seed: int = 0
@@ -52,10 +53,9 @@ class FitConfig:
 
 
 class Fold(NamedTuple):
-    """A member, its posterior, which records its ψ saw and which its θ, and how ψ was trained."""
+    """A member, which records its ψ saw and which it did not, and how ψ was trained."""
 
     member: Member
-    found: Posterior
     seen: Int[np.ndarray, " row"]
     unseen: Int[np.ndarray, " row"]
     training: Trained | None
@@ -79,12 +79,10 @@ def folds(
     checkpoints: Path | None,
     progress: Progress | None,
 ) -> tuple[Fold, ...]:
-    """Train and fit every member."""
+    """Train a member for each fold of the training records, on the other folds."""
     rows = study.split.train
     if not any(e.trained for e in stack):
-        member = _untrained(study, stack, config)
-        found = theta(study, stack, member, rows, bias, config, config.draws, progress)
-        return (Fold(member, found, rows[:0], rows, None),)
+        return (Fold(_untrained(study, stack, config), rows[:0], rows, None),)
     network = train.Network(stack, log_linear(bias))
     return tuple(
         _fold(study, network, bias, config, number, unseen, checkpoints, progress)
@@ -95,58 +93,51 @@ def folds(
 def theta(
     study: Study,
     stack: tuple[Encoder, ...],
-    member: Member,
-    rows: Int[np.ndarray, " row"],
+    parts: tuple[Fold, ...],
     bias: Float[Array, " class"],
     config: FitConfig,
-    draws: int,
+    *,
+    seen: bool = False,
     progress: Progress | None = None,
 ) -> Posterior:
-    """θ's posterior on the features that a member's ψ makes of `rows`."""
+    """θ's posterior on what each member makes of its unseen records (or, to compare, of seen)."""
     if progress:
         progress(f"posterior of θ by {config.posterior}", 0, 1, float("nan"))
     engine = {"laplace": laplace, "nuts": nuts}[config.posterior]
-    observations = observe(study, stack, member, rows, config.seed)
-    return engine.fit(jax.random.key(config.seed), observations, bias, draws=draws)
+    observations = observe(study, stack, parts, config.seed, seen=seen)
+    return engine.fit(jax.random.key(config.seed), observations, bias, draws=config.draws)
 
 
 def observe(
     study: Study,
     stack: tuple[Encoder, ...],
-    member: Member,
-    rows: Int[np.ndarray, " row"],
+    parts: tuple[Fold, ...],
     seed: int,
+    *,
+    seen: bool = False,
 ) -> Observations:
-    """θ's observations: features of `rows`, as they are and under dropout, weights summing to 1.
+    """θ's observations: training records as they are and under dropout, weights summing to 1.
 
+    Each record's features come from the member that did not see it; with `seen`, from another.
     Dropout identifies the intercept of each modality; with one modality there is nothing to drop.
     """
-    batches = list(ordered(study, rows))
-    parts = [mapped(stack, member, b.inputs) for b in batches]
-    vectors = [jnp.concatenate(part)[: len(rows)] for part in zip(*parts, strict=True)]
-    here = jnp.concatenate([b.presence for b in batches])[: len(rows)]
+    rows = [fold.unseen for fold in parts]
+    rows = [*rows[1:], rows[0]] if seen else rows
+    read = [_read(study, stack, f.member, r) for f, r in zip(parts, rows, strict=True)]
+    vectors, here = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *read)
     draws, rates = (1 if len(stack) > 1 else 0), jnp.full(len(stack), 0.5)
     shown, weight, index = presence.augment(jax.random.key(seed), here, rates, draws)
-    label = jnp.asarray(study.label[rows])[index]
-    found = posterior.observe(
-        tuple(v[index] for v in vectors), shown, label, len(study.card.classes), weight
-    )
-    return jax.tree.map(partial(_pad, multiple=256), found)
+    label = jnp.asarray(study.label[np.concatenate(rows)])[index]
+    shown_vectors = tuple(v[index] for v in vectors)
+    return posterior.observe(shown_vectors, shown, label, len(study.card.classes), weight)
 
 
-def mixture(found: tuple[Posterior, ...]) -> Posterior:
-    """The members' posteriors as one over their features side by side.
-
-    A draw of member m weighs the features of the others by 0, so that drawing a member first and
-    then its θ is drawing from this.
-    """
-    if len(found) == 1:
-        return found[0]
-    parts = zip(*(p.theta for p in found), strict=True)
-    tau = jnp.concatenate([p.tau for p in found])
-    return Posterior(
-        tuple(map(_block_diagonal, parts)), tau, _joint([p.certificate for p in found])
-    )
+def _read(
+    study: Study, stack: tuple[Encoder, ...], member: Member, rows: Int[np.ndarray, " row"]
+) -> tuple[tuple[Float[Array, "row _"], ...], Bool[Array, "row modality"]]:
+    """A member's features of the rows, and their presence."""
+    read = [(mapped(stack, member, b.inputs), b.presence) for b in ordered(study, rows)]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[: len(rows)], *read)
 
 
 def _fold(
@@ -172,12 +163,8 @@ def _fold(
         progress=progress and (lambda *at: progress(stage, *at)),
     )
     weights = training.weights.encoders
-    stack = network.encoders
-    maps = _maps(study, stack, weights, training.weights.fusion["theta"], unseen)
-    member = Member(weights, maps)
-    draws = config.draws // config.folds
-    found = theta(study, stack, member, unseen, bias, config, draws, progress)
-    return Fold(member, found, seen, unseen, training)
+    maps = _maps(study, network.encoders, weights, training.weights.fusion["theta"], unseen)
+    return Fold(Member(weights, maps), seen, unseen, training)
 
 
 def _untrained(study: Study, stack: tuple[Encoder, ...], config: FitConfig) -> Member:
@@ -205,11 +192,7 @@ def _maps(
     theta: tuple[Float[Array, "class _"], ...],
     rows: Int[np.ndarray, " row"],
 ) -> tuple[Map, ...]:
-    """Standardise trained features within the directions that training used; leave the others.
-
-    θ ∈ [class, p] reads at most class − 1 directions of F: the right singular vectors of θ less
-    its mean over classes. The rest of a trained encoder's features has nothing to say.
-    """
+    """The class evidence of trained encoders; the features of the others as they are."""
     batches = list(ordered(study, rows))
     parts = [train.encode(stack, weights, b.inputs) for b in batches]
     here = np.concatenate([np.asarray(b.presence) for b in batches])[: len(rows)]
@@ -217,53 +200,22 @@ def _maps(
     for i, encoder in enumerate(stack):
         values = np.concatenate([np.asarray(p[i].vector) for p in parts])[: len(rows), 1:]
         values = values[here[:, i]]
-        maps.append(_map(values, np.asarray(theta[i])[:, 1:]) if encoder.trained else _same(values))
+        weigh = np.asarray(theta[i])[:, 1:]
+        maps.append(_evidence(values, weigh) if encoder.trained else _same(values))
     return tuple(maps)
 
 
-def _map(values: Float[np.ndarray, "row p"], theta: Float[np.ndarray, "class p"]) -> Map:
-    _, _, directions = np.linalg.svd(theta - theta.mean(0), full_matrices=False)
-    directions = directions[: len(theta) - 1].T
-    shift = values.mean(0) if len(values) else np.zeros(theta.shape[1], np.float32)
-    spread = ((values - shift) @ directions).std(0) if len(values) else np.ones(directions.shape[1])
-    return Map(jnp.asarray(shift), jnp.asarray(directions / np.maximum(spread, 1e-6)))
+def _evidence(values: Float[np.ndarray, "row p"], theta: Float[np.ndarray, "class p"]) -> Map:
+    """θF in class − 1 zero-sum coordinates, centred, of mean variance 1.
+
+    All that training used of F, and the same thing in every member, so that members average.
+    """
+    directions = theta.T @ zero_sum_basis(len(theta)).astype(theta.dtype)
+    shift = values.mean(0) if len(values) else np.zeros(theta.shape[1], theta.dtype)
+    power = np.mean(((values - shift) @ directions) ** 2) if len(values) else 1.0
+    return Map(jnp.asarray(shift), jnp.asarray(directions / max(np.sqrt(power), 1e-6)))
 
 
 def _same(values: Float[np.ndarray, "row p"]) -> Map:
     width = values.shape[1]
     return Map(jnp.zeros(width), jnp.eye(width))
-
-
-def _pad(leaf: Array, multiple: int) -> Array:
-    """More rows, of weight 0 and nothing present, so that folds share one compilation."""
-    room = -len(leaf) % multiple
-    return jnp.pad(leaf, [(0, room), *[(0, 0)] * (leaf.ndim - 1)])
-
-
-def _block_diagonal(parts: tuple[Float[Array, "draw class _"], ...]) -> Float[Array, "all class p"]:
-    widths = [part.shape[2] for part in parts]
-    before = np.cumsum([0, *widths])
-    padded = [
-        jnp.pad(part, ((0, 0), (0, 0), (start, sum(widths) - start - width)))
-        for part, start, width in zip(parts, before, widths, strict=False)
-    ]
-    return jnp.concatenate(padded)
-
-
-def _joint(each: list[Certificate]) -> Certificate:
-    """The certificate of a mixture: the worst of every figure, the sum of the costs."""
-
-    def over(name: str, combine: Callable) -> Any:
-        values = [getattr(c, name) for c in each if getattr(c, name) is not None]
-        return combine(values) if values else None
-
-    worst = {"r_hat": max, "ess_bulk": min, "ess_tail": min, "accept": min, "k_hat": max}
-    total = ("divergences", "likelihood_evaluations")
-    return Certificate(
-        engine=each[0].engine,
-        ok=all(c.ok for c in each),
-        seconds=sum(c.seconds for c in each),
-        notes=tuple(f"fold {i + 1}: {note}" for i, c in enumerate(each) for note in c.notes),
-        **{name: over(name, combine) for name, combine in worst.items()},
-        **{name: over(name, sum) for name in total},
-    )

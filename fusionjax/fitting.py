@@ -4,13 +4,14 @@ Which records see what (a patient is in one row only):
 
 | records            | fit                                                                     |
 |--------------------|-------------------------------------------------------------------------|
-| training, one fold | θ's posterior of one member                                             |
-| the other folds    | that member's encoders, where any is trained (see `crossfit`)           |
+| training           | φ; for each fold the encoders, on the other folds; θ, on what encoders  |
+|                    | make of the fold that they did not see (see `crossfit`)                 |
 | validation         | early stopping, the choice of encoders, temperature, prediction sets    |
 | test               | nothing                                                                 |
 """
 
 from collections.abc import Hashable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -49,7 +50,7 @@ def fit(
     """Fit the log-linear fusion of a study with the encoders named, one a modality."""
     stack, bias = stack_of(study, names, config), jnp.asarray(log_prior(study))
     folds = crossfit.folds(study, stack, bias, config, checkpoints, progress)
-    found = crossfit.mixture(tuple(fold.found for fold in folds))
+    found = crossfit.theta(study, stack, folds, bias, config, progress=progress)
     model = Model(
         card=study.card,
         statistics=study.statistics,
@@ -92,12 +93,7 @@ def theta_on_seen(fitted: Fitted, study: Study, config: FitConfig) -> Model | No
     if folds[0].training is None:
         return None
     stack = stack_of(study, model.encoders, config)
-    draws = config.draws // len(folds)
-    found = crossfit.mixture(
-        tuple(
-            crossfit.theta(study, stack, f.member, f.seen, model.bias, config, draws) for f in folds
-        )
-    )
+    found = crossfit.theta(study, stack, folds, model.bias, config, seen=True)
     return model._replace(theta=found.theta, tau=found.tau, scale=1.0)
 
 
@@ -112,25 +108,13 @@ def choose(
 
     Where the card says "auto", a trained encoder is taken only if it beats the untrained
     projection by more than one standard error of the paired difference in validation NLL: it is
-    dearer, and each θ then has only a fold to be fitted on (the one-standard-error rule of
-    Breiman et al. 1984).
+    dearer (the one-standard-error rule of Breiman et al. 1984). Two folds are enough to tell; the
+    models returned have as many as `config` asks for.
     """
-    chosen: list[tuple[str, Fitted]] = []
-    for i, modality in enumerate(study.card.modalities):
-        alone = restrict(study, (i,))
-        trials = {
-            name: fit(
-                alone,
-                (name,),
-                config,
-                checkpoints=checkpoints and checkpoints / f"{modality.name}-{name}",
-                progress=_named(progress, f"{modality.name} alone, {name}"),
-            )
-            for name in _candidates(modality.kind, modality.encoder)
-        }
-        name = _best({n: validation_losses(t.model, alone) for n, t in trials.items()})
-        chosen.append((name, trials[name]))
-    return tuple(name for name, _ in chosen), tuple(fitted for _, fitted in chosen)
+    each = [
+        _single(study, i, config, checkpoints, progress) for i in range(len(study.card.modalities))
+    ]
+    return tuple(name for name, _ in each), tuple(fitted for _, fitted in each)
 
 
 def fit_chosen(
@@ -194,6 +178,39 @@ def network_log_probs(
     predict = jax.jit(partial(train.log_prob, network))
     parts = [np.asarray(predict(weights, b.inputs, b.presence)) for b in ordered(study, rows)]
     return np.concatenate(parts)[: len(rows)]
+
+
+def _single(
+    study: Study, i: int, config: FitConfig, checkpoints: Path | None, progress: Progress | None
+) -> tuple[str, Fitted]:
+    """The encoder that validation prefers for modality i alone, and its model."""
+    modality, alone = study.card.modalities[i], restrict(study, (i,))
+    names = _candidates(modality.kind, modality.encoder)
+    trial = replace(config, folds=min(2, config.folds)) if len(names) > 1 else config
+    trials = {n: _alone(study, i, n, trial, checkpoints, progress) for n in names}
+    name = _best({n: validation_losses(t.model, alone) for n, t in trials.items()})
+    enough = trial == config or trials[name].folds[0].training is None
+    chosen = trials[name] if enough else _alone(study, i, name, config, checkpoints, progress)
+    return name, chosen
+
+
+def _alone(
+    study: Study,
+    i: int,
+    name: str,
+    config: FitConfig,
+    checkpoints: Path | None,
+    progress: Progress | None,
+) -> Fitted:
+    """Modality i's own model."""
+    modality = study.card.modalities[i].name
+    return fit(
+        restrict(study, (i,)),
+        (name,),
+        config,
+        checkpoints=checkpoints and checkpoints / f"{modality}-{name}-{config.folds}",
+        progress=_named(progress, f"{modality} alone, {name}"),
+    )
 
 
 def _candidates(kind: Kind, named: str) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from fusionjax.posterior import Certificate
 from fusionjax.train import encode
 from fusionjax.types import Batch, Encoder, Inputs, Params
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Map(NamedTuple):
@@ -47,7 +47,7 @@ class Member(NamedTuple):
 class Model(NamedTuple):
     """A fitted diagnosis; tuples have one entry a modality, in the order of the card.
 
-    `theta[i]` holds draws [draw, class, p_i] for the features of all members side by side, `tau`
+    `theta[i]` holds draws [draw, class, p_i] for the mean of the members' features, `tau`
     draws [draw, modality]; an encoder gives `width` features if it is trained, else `projection`.
     `scale` is 1/T on the evidence, `believed` the prior probability π_i that a modality can be
     believed, and `threshold` the least probability in a prediction set.
@@ -92,10 +92,10 @@ def _encoder(modality: Modality, name: str, size: int) -> Encoder:
 
 
 def features(model: Model, batch: Batch) -> tuple[Float[Array, "batch _"], ...]:
-    """θ's features [batch, p_i] of each modality: those of every member, side by side."""
+    """θ's features [batch, p_i] of each modality: the mean over members."""
     stack = encoder_stack(model.card.modalities, model.encoders, model.width, model.projection)
-    parts = [mapped(stack, member, batch.inputs) for member in model.members]
-    return tuple(jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+    each = [mapped(stack, member, batch.inputs) for member in model.members]
+    return jax.tree.map(lambda *parts: sum(parts) / len(parts), *each)
 
 
 @partial(jax.jit, static_argnums=0)

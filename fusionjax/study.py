@@ -89,5 +89,9 @@ def sample(study: Study, most: int = 4096) -> Batch:
 
 
 def ordered(study: Study, rows: Int[np.ndarray, " row"]) -> Iterator[Batch]:
-    """The rows, once, in their order, in batches padded at the end."""
-    return iter(study.loader(rows, min(512, max(len(rows), 1)), 0).ordered())
+    """The rows, once, in their order, in batches padded at the end.
+
+    A batch holds a power of two of records, so that few shapes are ever compiled.
+    """
+    size = 1 << (max(len(rows), 1) - 1).bit_length()
+    return iter(study.loader(rows, min(512, size), 0).ordered())

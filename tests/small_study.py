@@ -14,7 +14,7 @@ from fusionjax.train import TrainConfig
 from tests import small_folder
 
 ENCODERS = ("bag", "mlp")
-CONFIG = FitConfig(TrainConfig(epochs=2, batch_size=32, least_steps=4), width=4, draws=60)
+CONFIG = FitConfig(TrainConfig(epochs=2, batch_size=32, least_steps=4), width=4, folds=2, draws=60)
 WORDS = ("cough fever", "pain pulse", "rest sleep")
 CARD = """
 name = "small"

@@ -1,16 +1,13 @@
-"""Members that never see their own fold, their mixture, and what θ observes."""
+"""Members that never see their own fold, what their features mean, and what θ observes."""
 
 from dataclasses import replace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import Array
 
 from fusionjax import crossfit
-from fusionjax.posterior import Certificate, Observations, Posterior, newton
-from fusionjax.predict import predictive
+from fusionjax.model import mapped
+from fusionjax.study import ordered
 from tests.small_study import CONFIG, ENCODERS, Small
 
 
@@ -32,10 +29,7 @@ def test_folds_cover_the_training_records_once(small: Small, count: int) -> None
     assert np.ptp(sizes, axis=0).max() <= 2 * 2, "two records a patient, stratified by label"
 
 
-def test_an_untrained_stack_is_one_member_that_has_seen_nobody(
-    small: Small, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(crossfit, "theta", lambda *_: posterior(0))
+def test_an_untrained_stack_is_one_member_that_has_seen_nobody(small: Small) -> None:
     study, config = small.study, replace(CONFIG, projection=16)
     stack = crossfit.stack_of(study, ("linear", "linear"), config)
     (fold,) = crossfit.folds(study, stack, small.fitted.model.bias, config, None, None)
@@ -44,76 +38,46 @@ def test_an_untrained_stack_is_one_member_that_has_seen_nobody(
     np.testing.assert_array_equal(fold.unseen, study.split.train)
 
 
-CERTIFICATE = Certificate("laplace", True, None, None, None, None, None, 0.3, 7, 1.0, ("a",))
+def test_members_mean_the_same_by_their_features(small: Small) -> None:
+    """Class evidence in one unit: what one member says of a class, so does the other."""
+    study, model = small.study, small.fitted.model
+    stack = crossfit.stack_of(study, ENCODERS, CONFIG)
+    batch = next(iter(ordered(study, study.split.train)))
+    one, two = (mapped(stack, member, batch.inputs) for member in model.members)
+    for first, second, here in zip(one, two, batch.presence.T, strict=True):
+        assert first.shape[1] == len(study.card.classes)
+        for a, b in zip(first[here, 1:].T, second[here, 1:].T, strict=True):
+            assert np.corrcoef(a, b)[0, 1] > 0.5
 
 
-def posterior(seed: int, draws: int = 30) -> Posterior:
-    rng = np.random.default_rng(seed)
-    theta = tuple(jnp.asarray(rng.normal(size=(draws, 3, p)), jnp.float32) for p in (4, 2))
-    return Posterior(theta, jnp.ones((draws, 2)), CERTIFICATE)
+def test_evidence_is_thetas_in_zero_sum_coordinates() -> None:
+    rng = np.random.default_rng(0)
+    values, theta = rng.normal(size=(50, 6)), rng.normal(size=(4, 6))
+    found = crossfit._evidence(values.astype(np.float32), theta.astype(np.float32))
+    mapped = (values - np.asarray(found.shift)) @ np.asarray(found.matrix)
+    scores = (values - values.mean(0)) @ (theta - theta.mean(0)).T
+    apart = np.linalg.norm(scores[:, None] - scores[None, :], axis=2)
+    kept = np.linalg.norm(mapped[:, None] - mapped[None, :], axis=2)
+    np.testing.assert_allclose(kept * apart[0, 1] / kept[0, 1], apart, rtol=1e-3, atol=1e-4)
+    assert np.mean(mapped**2) == pytest.approx(1.0, rel=1e-4)
 
 
-def test_the_mixture_predicts_the_mean_of_its_members() -> None:
-    members = tuple(map(posterior, range(3)))
-    rng = np.random.default_rng(9)
-    features = [
-        tuple(jnp.asarray(rng.normal(size=(8, p)), jnp.float32) for p in (4, 2)) for _ in members
-    ]
-    presence, bias = jnp.asarray(rng.random((8, 2)) < 0.7), jnp.log(jnp.array([0.5, 0.3, 0.2]))
-    joint = tuple(jnp.concatenate(each, axis=1) for each in zip(*features, strict=True))
-    got = predictive(crossfit.mixture(members).theta, bias, joint, presence)
-    each = [predictive(m.theta, bias, f, presence) for m, f in zip(members, features, strict=True)]
-    np.testing.assert_allclose(got.prob, np.mean([e.prob for e in each], axis=0), atol=1e-6)
-    mean = np.mean([e.evidence_mean for e in each], axis=0)
-    np.testing.assert_allclose(got.evidence_mean, mean, atol=1e-5)
+def test_theta_is_shown_each_record_by_the_member_that_did_not_see_it(small: Small) -> None:
+    study, parts = small.study, small.fitted.folds
+    stack = crossfit.stack_of(study, ENCODERS, CONFIG)
+    for seen in (False, True):
+        rows = [fold.unseen for fold in (parts[::-1] if seen else parts)]
+        found = crossfit.observe(study, stack, parts, 0, seen=seen)
+        expected, _ = crossfit._read(study, stack, parts[0].member, rows[0])
+        here = np.asarray(found.presence[: len(rows[0])])
+        for got, vector, there in zip(found.features, expected, here.T, strict=True):
+            np.testing.assert_array_equal(got[: len(rows[0])], np.where(there[:, None], vector, 0))
 
 
-def test_the_certificate_of_a_mixture_is_that_of_its_worst_member() -> None:
-    bad = CERTIFICATE._replace(ok=False, k_hat=0.9, notes=("b",))
-    members = (posterior(0), posterior(1)._replace(certificate=bad))
-    found = crossfit.mixture(members).certificate
-    assert not found.ok
-    assert found.k_hat == 0.9
-    assert found.r_hat is None
-    assert (found.likelihood_evaluations, found.seconds) == (14, 2.0)
-    assert found.notes == ("fold 1: a", "fold 2: b")
-    assert crossfit.mixture(members[:1]) is members[0]
-
-
-@pytest.fixture(scope="module")
-def seen(small: Small) -> Observations:
-    stack = crossfit.stack_of(small.study, ENCODERS, CONFIG)
-    fold = small.fitted.folds[0]
-    return crossfit.observe(small.study, stack, fold.member, fold.unseen, seed=0)
-
-
-def test_a_record_counts_once_however_often_it_is_shown(small: Small, seen: Observations) -> None:
-    rows = small.fitted.folds[0].unseen
-    assert len(seen.weight) % 256 == 0
-    assert float(seen.weight.sum()) == pytest.approx(len(rows))
-    counts = np.bincount(small.study.label[rows], minlength=3)
-    np.testing.assert_allclose(seen.weight @ seen.onehot, counts, rtol=1e-6)
-
-
-def test_padding_has_weight_0_and_nothing_present(small: Small, seen: Observations) -> None:
-    used = 2 * len(small.fitted.folds[0].unseen)
-    assert (np.asarray(seen.weight[:used]) > 0).all()
-    for leaf in jax.tree.leaves(seen):
-        assert not np.asarray(leaf[used:]).any()
-
-
-def test_padding_changes_neither_mode_nor_mean(small: Small, seen: Observations) -> None:
-    used = 2 * len(small.fitted.folds[0].unseen)
-    bias = small.fitted.model.bias
-
-    def fit(observations: Observations) -> tuple[Array, Array]:
-        with jax.enable_x64(True):
-            exact, exact_bias = newton.double((observations, bias))
-            tau = jnp.array([0.7, 1.3])
-            mode = newton.solve(tau, exact, exact_bias)
-            return mode.z, newton.mean(mode, tau, exact, exact_bias)
-
-    for got, expected in zip(
-        fit(seen), fit(jax.tree.map(lambda leaf: leaf[:used], seen)), strict=True
-    ):
-        np.testing.assert_allclose(got, expected, atol=1e-9)
+def test_a_record_counts_once_however_often_it_is_shown(small: Small) -> None:
+    study, rows = small.study, small.study.split.train
+    stack = crossfit.stack_of(study, ENCODERS, CONFIG)
+    shown = crossfit.observe(study, stack, small.fitted.folds, 0)
+    assert float(shown.weight.sum()) == pytest.approx(len(rows))
+    counts = np.bincount(study.label[rows], minlength=3)
+    np.testing.assert_allclose(shown.weight @ shown.onehot, counts, rtol=1e-6)

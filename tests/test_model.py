@@ -56,16 +56,11 @@ def test_saving_a_loaded_model_writes_the_same_bytes(saved: Path, tmp_path: Path
         assert (tmp_path / "copy" / name).read_bytes() == (saved / name).read_bytes()
 
 
-def test_two_members_stand_side_by_side(model: Model, batch: Batch) -> None:
-    """A member's columns are its own: another member's weights do not move them."""
-    one, two = model.members
-    swapped = model._replace(members=(two, one))
-    for here, there in zip(
-        models.features(model, batch), models.features(swapped, batch), strict=True
-    ):
-        half = here.shape[1] // 2
-        np.testing.assert_array_equal(here[:, :half], there[:, half:])
-        assert not np.array_equal(here[:, :half], here[:, half:])
+def test_features_are_the_mean_over_members(model: Model, batch: Batch) -> None:
+    each = [models.features(model._replace(members=(one,)), batch) for one in model.members]
+    for got, one, two in zip(models.features(model, batch), *each, strict=True):
+        np.testing.assert_allclose(got, (one + two) / 2, atol=1e-6)
+        assert not np.array_equal(one, two)
 
 
 @pytest.mark.parametrize("place", [8, -1, 2000])

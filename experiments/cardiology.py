@@ -30,12 +30,15 @@ class Config(repeat.Config):
 
 def run(config: Config) -> Path:
     """Hold out each hospital in turn and write `results/cardiology.json`; returns its path."""
-    started, content = time.time(), {}
+    started, found = time.time(), {}
     for hospital in heart.HOSPITALS:
         here = replace(config, out=config.out / hospital)
         card = heart.convert(published("heart"), here.out / "dataset", hospital)
-        content[hospital] = repeat.compare(here, card)
-    return repeat.write("cardiology", config, {"hospitals": content}, started)
+        found[hospital] = repeat.trials(here, card)
+    everyone = [repeat.pooled(parts) for parts in zip(*found.values(), strict=True)]
+    hospitals = {name: repeat.scores(trials) for name, trials in found.items()}
+    content = {"all": repeat.scores(everyone), "hospitals": hospitals}
+    return repeat.write("cardiology", config, content, started)
 
 
 if __name__ == "__main__":

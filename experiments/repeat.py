@@ -33,33 +33,41 @@ class Config:
 
 
 class Trial(NamedTuple):
-    """What one repetition left: who was tested, and each model's log P(y | X) of them."""
+    """What one repetition left: who was tested, and each model's role and log P(y | X) of them."""
 
     label: np.ndarray
     group: np.ndarray
     log_prob: dict[str, Float[np.ndarray, "row class"]]
+    roles: dict[str, str]
+    encoders: tuple[str, ...]
 
 
 def run(name: str, config: Config, card: Path) -> Path:
     """Repeat the diagnosis of a card and write `results/NAME.json`; returns its path."""
     started = time.time()
     digest = hashlib.sha256(card.read_bytes()).hexdigest()
-    return write(name, config, compare(config, card), started, digest)
+    return write(name, config, scores(trials(config, card)), started, digest)
 
 
-def compare(config: Config, card: Path) -> dict[str, Any]:
-    """Every model's metrics and differences over the repetitions, and the encoders chosen."""
-    found, encoders, roles = [], [], {}
+def trials(config: Config, card: Path) -> tuple[Trial, ...]:
+    """Diagnose a card's test records once a seed."""
+    found = []
     for seed in range(config.seeds):
-        outcome = diagnose.fit_run(_seeded(config, card, seed))
-        found.append(trial(outcome))
-        encoders.append(outcome.fitted.model.encoders)
-        roles = {one.name: one.role for one in outcome.contenders}
+        found.append(trial(diagnose.fit_run(_seeded(config, card, seed))))
         # What was compiled for one split fits no other: kept, it would fill the memory.
         jax.clear_caches()
-    models = summarise(found, roles)
+    return tuple(found)
+
+
+def scores(found: Sequence[Trial]) -> dict[str, Any]:
+    """Every model's metrics and differences over the repetitions, and the encoders chosen."""
+    models = summarise(found)
     Console().print(console.table({"models": models}))
-    return {"models": models, "encoders": encoders, "records": len(found[0].label)}
+    return {
+        "models": models,
+        "encoders": [t.encoders for t in found],
+        "records": len(found[0].label),
+    }
 
 
 def _seeded(config: Config, card: Path, seed: int) -> diagnose.Config:
@@ -78,15 +86,29 @@ def trial(outcome: Outcome) -> Trial:
         study.label[rows],
         study.group[rows],
         {one.name: one.log_prob for one in outcome.contenders},
+        {one.name: one.role for one in outcome.contenders},
+        outcome.fitted.model.encoders,
     )
 
 
-def summarise(found: Sequence[Trial], roles: dict[str, str]) -> list[dict[str, Any]]:
+def pooled(parts: Sequence[Trial]) -> Trial:
+    """One repetition on several sets of test records, each with a model of its own, as one."""
+    return Trial(
+        np.concatenate([t.label for t in parts]),
+        np.concatenate([t.group for t in parts]),
+        {name: np.concatenate([t.log_prob[name] for t in parts]) for name in parts[0].log_prob},
+        parts[0].roles,
+        tuple(encoder for t in parts for encoder in t.encoders),
+    )
+
+
+def summarise(found: Sequence[Trial]) -> list[dict[str, Any]]:
     """Each model's metrics, the mean over repetitions, and their paired difference to the fusion.
 
     Intervals resample patients: a patient is drawn, or not, in all repetitions that tested them.
     `spread` is the standard deviation over repetitions.
     """
+    roles = found[0].roles
     fusion = next(name for name, role in roles.items() if role == "fusion")
     rows = []
     for name, role in roles.items():

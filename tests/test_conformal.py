@@ -1,33 +1,196 @@
-"""Prediction sets keep their promise, and say when none can be made."""
+"""Prediction sets keep their promise, also within strata, and say when none can be made."""
 
 import numpy as np
+import pytest
 from scipy import stats
 
 from fusionjax import conformal
+from fusionjax.errors import FusionError
+
+SPLITS = 1000
 
 
-def test_coverage_follows_the_beta_law() -> None:
-    rng, n, splits = np.random.default_rng(0), 99, 1000
-    covered = np.empty(splits)
-    for split in range(splits):
-        prob = rng.dirichlet(np.ones(4), size=2 * n)
-        label = (prob.cumsum(axis=1) > rng.random((2 * n, 1))).argmax(axis=1)
-        # Wrong on purpose: the promise does not need calibrated probabilities.
-        prob = prob**2 / (prob**2).sum(axis=1, keepdims=True)
-        least = conformal.threshold(prob[:n], label[:n], 0.9)
-        score = prob[n:][np.arange(n), label[n:]]
-        covered[split] = np.mean(score >= least - 1e-12)
-    law = stats.betabinom(n, 90, 10)
-    assert abs(covered.mean() - law.mean() / n) < 4 * law.std() / n / np.sqrt(splits)
-    assert 0.9 < covered.std() / (law.std() / n) < 1.1
+def world(rng, n, classes=4, sharpen=2.0):
+    """Probabilities that are wrong on purpose: the promise needs no calibrated ones."""
+    true = rng.dirichlet(np.ones(classes), size=n)
+    label = (true.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    prob = true**sharpen
+    return prob / prob.sum(axis=1, keepdims=True), label
 
 
-def test_too_few_records_promise_nothing_short_of_every_class() -> None:
+def scored(kind, prob, rng):
+    if kind == "lac":
+        return conformal.lac(prob)
+    return getattr(conformal, kind)(prob, rng.random(len(prob)))
+
+
+def held_in(chosen, label):
+    return chosen[np.arange(len(label)), label]
+
+
+def follows(covered, calibration, test, coverage=0.9):
+    """Whether shares covered over SPLITS splits have the beta-binomial law's mean and spread."""
+    k = int(np.ceil((calibration + 1) * coverage - 1e-9))
+    law = stats.betabinom(test, k, calibration + 1 - k)
+    gap = (covered.mean() - law.mean() / test) / (law.std() / test / len(covered) ** 0.5)
+    return abs(gap) < 4 and 0.9 < covered.std() / (law.std() / test) < 1.1
+
+
+@pytest.mark.parametrize("kind", ["lac", "aps", "raps"])
+def test_coverage_follows_the_beta_law(kind):
+    rng, n, covered, loose = np.random.default_rng(0), 99, [], []
+    for _ in range(SPLITS):
+        prob, label = world(rng, 2 * n)
+        score = scored(kind, prob, rng)
+        own = conformal.of_label(score, label)
+        for shares, most in (
+            (covered, conformal.limit(own[:n], 0.9)),
+            # The quantile of n rather than n + 1 records: what the law must tell apart.
+            (loose, np.sort(own[:n])[int(0.9 * n) - 2]),
+        ):
+            shares.append((own[n:] <= most).mean())
+    assert follows(np.array(covered), n, n)
+    assert not follows(np.array(loose), n, n)
+
+
+def test_the_threshold_is_lac_and_its_likeliest_class_only_adds():
+    prob, label = world(np.random.default_rng(1), 500)
+    least = conformal.threshold(prob[:200], label[:200], 0.9)
+    most = conformal.limit(conformal.of_label(conformal.lac(prob[:200]), label[:200]), 0.9)
+    assert least == pytest.approx(1 - most)
+    np.testing.assert_array_equal(
+        conformal.sets(prob[200:], least),
+        conformal.members(conformal.lac(prob[200:]), np.full(300, most)),
+    )
+
+
+def strata(rng, sizes):
+    """Strata of unequal difficulty, so that one limit for all would cover them unequally."""
+    parts = [
+        world(rng, n, sharpen=s) for n, s in zip(sizes, (1.0, 4.0, 2.0, 2.0, 3.0), strict=True)
+    ]
+    prob, label = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return prob, label, np.repeat(["a", "b", "c", "d", "e"], sizes)
+
+
+def test_each_stratum_is_covered_and_small_ones_together():
+    rng, sizes = np.random.default_rng(2), (99, 99, 20, 20, 19)
+    shares = {name: [] for name in ("a", "b", "small", "b by all")}
+    for _ in range(SPLITS):
+        prob, label, stratum = strata(rng, sizes)
+        asked, truth, where = strata(rng, sizes)
+        own = conformal.of_label(conformal.lac(prob), label)
+        limits = conformal.by_stratum(own, stratum, 0.9)
+        assert limits.pooled == ("c", "d", "e")
+        most = conformal.limits_of(limits, where)
+        held = conformal.of_label(conformal.lac(asked), truth) <= most
+        for name in ("a", "b"):
+            shares[name].append(held[where == name].mean())
+        shares["small"].append(held[np.isin(where, limits.pooled)].mean())
+        by_all = conformal.of_label(conformal.lac(asked), truth) <= limits.everyone
+        shares["b by all"].append(by_all[where == "b"].mean())
+    assert follows(np.array(shares["a"]), 99, 99)
+    assert follows(np.array(shares["b"]), 99, 99)
+    assert np.mean(shares["small"]) == pytest.approx(0.9, abs=0.01)
+    assert np.mean(shares["b by all"]) < 0.87, "one limit for all would have done"
+
+
+def test_each_class_is_covered_the_rare_one_too():
+    rng, covered = np.random.default_rng(3), []
+    for _ in range(SPLITS):
+        prob, label = world(rng, 800, classes=3)
+        keep = (label > 0) | (rng.random(800) < 0.35)
+        prob, label = prob[keep], label[keep]
+        fit, test = slice(0, 300), slice(300, None)
+        score = conformal.lac(prob)
+        most = conformal.by_class(score[fit], label[fit], 0.9, fewest=20)
+        held = score[test][np.arange(len(label[test])), label[test]] <= most[label[test]]
+        covered.append([held[label[test] == k].mean() for k in range(3)])
+    share, error = np.mean(covered, axis=0), np.std(covered, axis=0) / SPLITS**0.5
+    assert (share > 0.9 - 4 * error).all()
+    assert (share < 0.93).all()
+
+
+def test_weights_restore_coverage_under_covariate_shift_and_no_weights_do_not():
+    """x ~ N(0, 1) at calibration, N(0.8, 1) at test; the ratio of densities is known."""
+    rng, plain, weighted = np.random.default_rng(4), [], []
+    for _ in range(SPLITS):
+        x, new = rng.normal(size=200), rng.normal(0.8, 1, size=100)
+        own, asked = (np.abs(at + 1.5) * rng.exponential(size=len(at)) for at in (x, new))
+        ratio, its = (np.exp(0.8 * at - 0.32) for at in (x, new))
+        most = conformal.weighted_limit(own, ratio, its, 0.9)
+        weighted.append(np.mean(~(asked > most)))
+        plain.append(np.mean(asked <= conformal.limit(own, 0.9)))
+    assert np.mean(plain) < 0.86
+    assert 0.9 - 4 * np.std(weighted) / SPLITS**0.5 < np.mean(weighted) < 0.92
+
+
+def test_equal_weights_are_no_weights():
+    own = np.random.default_rng(5).random(50)
+    got = conformal.weighted_limit(own, np.full(50, 3.0), np.full(4, 3.0), 0.9)
+    np.testing.assert_allclose(got, conformal.limit(own, 0.9))
+    heavy = conformal.weighted_limit(own, np.ones(50), np.array([1e6]), 0.9)
+    assert np.isnan(heavy).all()
+
+
+@pytest.mark.parametrize(("coverage", "fewest"), [(0.9, 9), (0.95, 19), (0.5, 1), (0.99, 99)])
+def test_the_smallest_number_that_can_promise(coverage, fewest):
+    assert conformal.smallest(coverage) == fewest
+    own = np.random.default_rng(6).random(fewest)
+    assert conformal.limit(own, coverage) == own.max()
+    assert np.isnan(conformal.limit(own[1:], coverage))
+
+
+def test_too_few_records_promise_nothing_and_say_so():
     prob = np.array([[0.9, 0.1]] * 8)
-    assert conformal.threshold(prob, np.zeros(8, int), 0.9) == 0.0
-    assert conformal.sets(prob, 0.0).all()
+    least = conformal.threshold(prob, np.zeros(8, int), 0.9)
+    assert least == conformal.NO_PROMISE
+    assert not conformal.sets(prob, least).any()
+    limits = conformal.by_stratum(np.zeros(8), np.repeat("x", 8), 0.9)
+    assert limits.limit == {"x": None}
+    assert limits.marginal == ("x",)
+    assert not conformal.members(
+        conformal.lac(prob), conformal.limits_of(limits, np.repeat("x", 8))
+    ).any()
+    with pytest.raises(FusionError, match="too few"):
+        conformal.members_by_class(conformal.lac(prob), np.array([0.5, np.nan]))
 
 
-def test_the_likeliest_class_is_always_in_the_set() -> None:
+def test_a_stratum_too_small_even_with_others_has_the_limit_of_all():
+    rng = np.random.default_rng(7)
+    own, stratum = rng.random(120), np.repeat(["big", "tiny"], (110, 10))
+    limits = conformal.by_stratum(own, stratum, 0.9)
+    assert limits.marginal == ("tiny",)
+    assert limits.limit["tiny"] == limits.everyone == conformal.limit(own, 0.9)
+    assert limits.limit["big"] == conformal.limit(own[:110], 0.9)
+    np.testing.assert_array_equal(
+        conformal.limits_of(limits, np.array(["never seen"])), [limits.everyone]
+    )
+
+
+def test_aps_and_raps_in_closed_form():
+    prob = np.array([[0.2, 0.5, 0.3]])
+    np.testing.assert_allclose(conformal.aps(prob, np.array([0.5])), [[0.9, 0.25, 0.65]])
+    np.testing.assert_allclose(conformal.aps(prob, np.array([1.0])), [[1.0, 0.5, 0.8]])
+    np.testing.assert_allclose(
+        conformal.raps(prob, np.array([1.0]), penalty=0.1, free=1), [[1.2, 0.5, 0.9]]
+    )
+
+
+def test_sets_are_never_empty_where_something_is_promised():
     prob = np.array([[0.4, 0.35, 0.25]])
     np.testing.assert_array_equal(conformal.sets(prob, 0.99), [[True, False, False]])
+    chosen = conformal.members(conformal.lac(prob), np.array([0.0]))
+    np.testing.assert_array_equal(chosen, [[True, False, False]])
+
+
+def test_the_band_holds_95_percent_of_tests():
+    rng, inside = np.random.default_rng(8), 0
+    for _ in range(400):
+        prob, label = world(rng, 299)
+        own = conformal.of_label(conformal.lac(prob), label)
+        chosen = conformal.lac(prob[99:]) <= conformal.limit(own[:99], 0.9)
+        found = conformal.coverage_of(chosen, label[99:], 99, 0.9)
+        inside += found.low <= found.covered <= found.high
+    assert 0.92 < inside / 400 < 0.99
+    assert np.isnan(conformal.coverage_of(chosen, label[99:], 5, 0.9).covered)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
+from fusionjax.calibrate.types import Calibrator, Parameters, check_labels, evidence, posterior
+
 LOWEST, HIGHEST = 0.05, 20.0
 
 
@@ -25,14 +27,14 @@ def temperature(
     tell: none, one class only, or no evidence in any of them. Raises ValueError for a label that is
     no class, a prior that is not positive, and NaN.
     """
-    evidence = _evidence(log_prob, prior)
-    _check_labels(label, len(prior))
-    if len(np.unique(label)) < 2 or np.ptp(evidence, axis=1).max() < 1e-6:
+    found = evidence(log_prob, prior)
+    check_labels(label, len(prior))
+    if len(np.unique(label)) < 2 or np.ptp(found, axis=1).max() < 1e-6:
         return 1.0
-    against_label = evidence - np.take_along_axis(evidence, label[:, None], axis=1)
+    against_label = found - np.take_along_axis(found, label[:, None], axis=1)
 
     def slope(scale: float) -> float:
-        return float(np.sum(np.exp(_posterior(evidence, prior, scale)) * against_label))
+        return float(np.sum(np.exp(posterior(found, prior, scale)) * against_label))
 
     low, high = LOWEST, HIGHEST
     for _ in range(40):
@@ -45,7 +47,7 @@ def apply(
     log_prob: Float[np.ndarray, "n class"], prior: Float[np.ndarray, " class"], scale: float
 ) -> Float[np.ndarray, "n class"]:
     """Log-probabilities with their evidence scaled; `scale` 1 changes nothing."""
-    return _posterior(_evidence(log_prob, prior), prior, scale)
+    return posterior(evidence(log_prob, prior), prior, scale)
 
 
 def predictive_scale(nll: Callable[[float], float]) -> float:
@@ -77,22 +79,12 @@ def reluctance(scale: float, records: int) -> float:
     return 2 * float(np.log(scale)) ** 2 / max(records, 1)
 
 
-def _evidence(log_prob: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """log p − log prior in float64; log 0 counts as −700. Raises ValueError where undefined."""
-    if not (np.isfinite(prior).all() and (prior > 0).all()):
-        raise ValueError("prior must be a positive probability for each class")
-    if np.isnan(log_prob).any():
-        raise ValueError("log_prob holds NaN")
-    return np.maximum(np.asarray(log_prob, np.float64), -700.0) - np.log(prior, dtype=float)[None]
+def _fit(log_prob: np.ndarray, label: np.ndarray, prior: np.ndarray) -> Parameters:
+    return {"scale": temperature(log_prob, label, prior)}
 
 
-def _posterior(evidence: np.ndarray, prior: np.ndarray, scale: float) -> np.ndarray:
-    """log softmax(log prior + scale · evidence)."""
-    from scipy.special import log_softmax
-
-    return log_softmax(np.log(prior, dtype=float)[None] + scale * evidence, axis=1)
+def _apply(parameters: Parameters, log_prob: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    return apply(log_prob, prior, parameters["scale"])
 
 
-def _check_labels(label: np.ndarray, classes: int) -> None:
-    if len(label) and not 0 <= label.min() <= label.max() < classes:
-        raise ValueError(f"labels must lie in 0..{classes - 1}: leave unlabelled records out")
+TEMPERATURE = Calibrator(_fit, _apply)

@@ -227,7 +227,7 @@ def start(clinic: Path, out: Path) -> subprocess.Popen:
 def wait_for_checkpoint(out: Path, child: subprocess.Popen) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and child.poll() is None:
-        if any(p.name.isdigit() for p in out.glob("checkpoints/*/fold-0/states/*")):
+        if any(p.name.isdigit() for p in out.glob("checkpoints/**/fold-0/states/*")):
             return
         time.sleep(0.02)
     raise AssertionError("no checkpoint was written in time")

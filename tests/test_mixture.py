@@ -45,7 +45,7 @@ def case(seed: int) -> Case:
 
 
 def enumerated(at: Case, with_joint: bool) -> tuple[np.ndarray, np.ndarray]:
-    """P(y | X) and P(r_i = 1 | X), by summing P(y, r | X) over every r of the present modalities."""
+    """P(y | X) and P(r_i = 1 | X), by summing P(y, r | X) over every r of what is present."""
     experts, prior, pi, joint = (
         np.asarray(a, float) for a in (at.experts, jnp.exp(at.bias), at.pi, jnp.exp(at.joint))
     )

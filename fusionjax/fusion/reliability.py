@@ -51,9 +51,9 @@ def reliability(
 ) -> Fusion:
     """The mixture with params {"theta": [class, p_i] a modality} and fixed π in [0, 1].
 
-    With a `prior`, π_i(X_i) = sigmoid(g_i·F_i) is learned too, {"gate": [p_i] a modality}, from `pi`
-    at the start; the prior's density is shared out over so many `records`. A temperature for each
-    modality is the length of its θ_i. The loss is not convex in θ unless π = 1.
+    With a `prior`, π_i(X_i) = sigmoid(g_i·F_i) is learned too, {"gate": [p_i] a modality}, from
+    `pi` at the start; the prior's density is shared out over so many `records`. A temperature for
+    each modality is the length of its θ_i. The loss is not convex in θ unless π = 1.
     """
 
     def init(key: Key, features: tuple[Features, ...]) -> Params:

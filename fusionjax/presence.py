@@ -47,6 +47,59 @@ def mcar(
     return presence & (jax.random.uniform(key, presence.shape) >= rates[None, :])
 
 
+def mar(
+    key: Key,
+    presence: Bool[Array, "batch modality"],
+    rates: Float[Array, " modality"],
+    score: Float[Array, " batch"],
+    anchor: int,
+) -> Bool[Array, "batch modality"]:
+    """Missing at random: a loss depends on what modality `anchor` shows, which is never lost.
+
+    `score` is a function of that modality, of mean 0 and deviation about 1; the odds of losing i
+    are those of `rates[i]` times e^score. Where the anchor itself is missing, they are those of
+    `rates[i]`.
+    """
+    known = jnp.where(presence[:, anchor], score, 0.0)
+    kept = _lost_by_odds(key, presence, rates, known[:, None])
+    return kept.at[:, anchor].set(presence[:, anchor])
+
+
+def mnar(
+    key: Key,
+    presence: Bool[Array, "batch modality"],
+    rates: Float[Array, " modality"],
+    score: Float[Array, "batch modality"],
+) -> Bool[Array, "batch modality"]:
+    """Missing not at random: the chance of losing i depends on what i itself would have shown.
+
+    `score[:, i]` is a function of modality i; the odds of losing it are times e^score.
+    """
+    return _lost_by_odds(key, presence, rates, score)
+
+
+def by_site(
+    presence: Bool[Array, "batch modality"],
+    site: Int[Array, " batch"],
+    owned: Bool[Array, "site modality"],
+) -> Bool[Array, "batch modality"]:
+    """Block-wise missing: a site that does not own modality i has it of nobody."""
+    return presence & owned[site]
+
+
+def exclusive(
+    key: Key, presence: Bool[Array, "batch modality"], rates: Float[Array, " modality"]
+) -> Bool[Array, "batch modality"]:
+    """Mutually exclusive: with probability max(rates) a record keeps one modality and no more.
+
+    Which of those it had is drawn in proportion to 1 − rates.
+    """
+    sole, pick = jax.random.split(key)
+    alone = jax.random.uniform(sole, (len(presence), 1)) < jnp.max(rates)
+    one = _one(pick, presence, 1 - rates)
+    return jnp.where(alone, one, presence)
+
+
 def drop(
     key: Key, presence: Bool[Array, "batch modality"], rates: Float[Array, " modality"]
 ) -> Bool[Array, "batch modality"]:
@@ -85,7 +138,28 @@ def augment(
     )
 
 
-def _one(key: Key, presence: Bool[Array, "batch modality"]) -> Bool[Array, "batch modality"]:
-    """One of the present modalities of each record, each equally likely; none where none is."""
-    ticket = jnp.where(presence, jax.random.uniform(key, presence.shape), -1.0)
+def _lost_by_odds(
+    key: Key,
+    presence: Bool[Array, "batch modality"],
+    rates: Float[Array, " modality"],
+    score: Float[Array, "batch _"],
+) -> Bool[Array, "batch modality"]:
+    logit = jnp.log(rates) - jnp.log1p(-rates)
+    chance = jax.nn.sigmoid(logit[None, :] + score)
+    return presence & (jax.random.uniform(key, presence.shape) >= chance)
+
+
+def _one(
+    key: Key,
+    presence: Bool[Array, "batch modality"],
+    weight: Float[Array, " modality"] | None = None,
+) -> Bool[Array, "batch modality"]:
+    """One of the present modalities of each record, by weight or each equally likely; or none.
+
+    The largest of u^(1/weight) is modality i's in proportion to its weight (Efraimidis and Spirakis
+    2006, "Weighted random sampling with a reservoir").
+    """
+    ticket = jax.random.uniform(key, presence.shape)
+    ticket = ticket if weight is None else ticket ** (1 / weight[None, :])
+    ticket = jnp.where(presence, ticket, -1.0)
     return presence & (ticket == jnp.max(ticket, axis=1, keepdims=True))

@@ -13,6 +13,7 @@ from experiments.cards import (
     clinic,
     covid_cxr,
     heart,
+    multiview,
     osmi,
     published,
     rosmap,
@@ -130,3 +131,19 @@ def test_a_data_set_that_is_not_at_hand_is_said_to_be(
         published("heart")
     (tmp_path / "heart").mkdir()
     assert published("heart") == tmp_path / "heart"
+
+
+@pytest.mark.parametrize(
+    ("name", "records", "views"), [("handwritten", 2000, 6), ("scene15", 4485, 3)]
+)
+def test_views_of_one_thing(
+    real_data: Find, tmp_path: Path, name: str, records: int, views: int
+) -> None:
+    source = real_data("multiview")
+    taken = take_in(multiview.convert(source, tmp_path, name))
+    assert len(taken.table) == records
+    held = multiview.read(source, name)
+    assert widths(taken) == [view.shape[1] for view in held.views]
+    assert len(held.views) == views
+    np.testing.assert_array_equal(taken.table["label"], held.label)
+    np.testing.assert_allclose(taken.source[7][1], held.views[1][7], rtol=1e-5)

@@ -18,8 +18,8 @@ TREE = (*CODE, "tests")
 ORDER = (
     *("errors", "types", "files"),
     *("clinic", "card", "records", "splits", "preprocess", "batches", "audit", "study"),
-    *("presence", "log_linear", "encoders", "fusion", "train", "posterior", "predict"),
-    *("metrics", "calibrate", "conformal", "baselines"),
+    *("presence", "corrupt", "log_linear", "encoders", "fusion", "train", "posterior", "predict"),
+    *("metrics", "calibrate", "conformal", "baselines", "mixture", "missing", "acquisition"),
     *("model", "crossfit", "fitting", "compare", "scorecard", "outputs", "report"),
 )
 HEAVY = ("flax", "numpyro", "pandas", "tensorflow_datasets", "matplotlib", "sklearn", "tensorflow")

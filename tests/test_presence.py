@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import Array
 
-from fusionjax.presence import augment, blank, drop, mcar, patterns
+from fusionjax.presence import (
+    augment,
+    blank,
+    by_site,
+    drop,
+    exclusive,
+    mar,
+    mcar,
+    mnar,
+    patterns,
+)
 
 RATES = jnp.array([0.2, 0.5, 0.9])
 
@@ -128,3 +138,57 @@ def test_weighted_information_is_never_below_the_variance_of_the_weighted_score(
     gap = np.linalg.eigvalsh(claimed - weighted)
     assert gap.min() > -1e-9
     assert gap.max() > 1e-3
+
+
+def chances(mechanism: str, key: Array, records: int) -> tuple[np.ndarray, np.ndarray]:
+    """What three modalities of many records keep, and the score that rules it."""
+    score = jnp.asarray(np.random.default_rng(0).normal(size=(records, 3)))
+    everything = jnp.ones((records, 3), bool)
+    if mechanism == "mar":
+        kept = mar(key, everything, RATES, score[:, 1], anchor=1)
+        return np.asarray(kept), np.asarray(score[:, [1, 1, 1]])
+    return np.asarray(mnar(key, everything, RATES, score)), np.asarray(score)
+
+
+@pytest.mark.parametrize("mechanism", ["mar", "mnar"])
+def test_the_odds_of_a_loss_go_with_the_score(key: Array, mechanism: str) -> None:
+    """In each third of the score, within 5 standard errors of the stated chance."""
+    kept, score = chances(mechanism, key, 20_000)
+    for i in (0, 1, 2):
+        if mechanism == "mar" and i == 1:
+            assert kept[:, 1].all()
+            continue
+        rate = float(RATES[i])
+        chance = 1 / (1 + (1 - rate) / rate * np.exp(-score[:, i]))
+        for third in np.array_split(np.argsort(score[:, i]), 3):
+            lost = 1 - kept[third, i].mean()
+            assert abs(lost - chance[third].mean()) < 5 * np.sqrt(0.25 / len(third))
+        assert chance.std() > 0.05
+
+
+def test_where_the_anchor_is_missing_nothing_is_known(key: Array) -> None:
+    presence = jnp.tile(jnp.array([[True, False, True]]), (20_000, 1))
+    kept = mar(key, presence, RATES, jnp.full(20_000, jnp.nan), anchor=1)
+    np.testing.assert_allclose(1 - kept[:, 0].mean(), RATES[0], atol=0.02)
+    assert not kept[:, 1].any()
+
+
+def test_a_site_shows_only_what_it_owns() -> None:
+    presence, site = presences(0), jnp.arange(40) % 2
+    owned = jnp.array([[True, False, True], [False, True, True]])
+    kept = by_site(presence, site, owned)
+    np.testing.assert_array_equal(kept[::2], presence[::2] & owned[:1])
+    np.testing.assert_array_equal(kept[1::2], presence[1::2] & owned[1:])
+
+
+def test_exclusive_keeps_one_by_weight(key: Array) -> None:
+    everything = jnp.ones((20_000, 3), bool)
+    rates = jnp.array([0.2, 0.5, 0.8])
+    kept = np.asarray(exclusive(key, everything, rates))
+    alone = kept.sum(axis=1) == 1
+    assert abs(alone.mean() - 0.8) < 0.02
+    assert (kept.sum(axis=1)[~alone] == 3).all()
+    share = kept[alone].mean(axis=0)
+    np.testing.assert_allclose(share, np.array([0.8, 0.5, 0.2]) / 1.5, atol=0.03)
+    nobody = exclusive(key, jnp.zeros((4, 3), bool), rates)
+    assert not np.asarray(nobody).any()

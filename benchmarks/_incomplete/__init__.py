@@ -1,0 +1,1 @@
+"""What `benchmarks.incomplete` is made of, one question a file."""

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import entr
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from fusionjax.missing import gaussian, normal
 from fusionjax.types import Key
@@ -99,7 +99,7 @@ def _energies(
 
 def best(
     expected: Expected, presence: Bool[Array, "batch modality"]
-) -> Float[np.ndarray, " batch"]:
+) -> Int[np.ndarray, " batch"]:
     """The missing modality that promises most; -1 where nothing is missing."""
     fall = np.where(np.asarray(presence), -np.inf, np.asarray(expected.fall))
     return np.where(np.asarray(presence).all(axis=1), -1, fall.argmax(axis=1))

@@ -19,7 +19,7 @@ ORDER = (
     *("errors", "types", "files"),
     *("clinic", "card", "records", "splits", "preprocess", "batches", "audit", "study"),
     *("presence", "log_linear", "encoders", "fusion", "train", "posterior", "predict"),
-    *("metrics", "calibrate", "conformal", "baselines"),
+    *("predictions", "metrics", "calibrate", "conformal", "triage", "evaluation", "baselines"),
     *("model", "crossfit", "fitting", "compare", "scorecard", "outputs", "report"),
 )
 HEAVY = ("flax", "numpyro", "pandas", "tensorflow_datasets", "matplotlib", "sklearn", "tensorflow")

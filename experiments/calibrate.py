@@ -15,7 +15,6 @@ million take about a minute on two idle cores, and their memory does not grow wi
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ from fusionjax.calibrate import Choice, Fitted
 from fusionjax.conformal import Limits
 from fusionjax.errors import FusionError, RecordError
 from fusionjax.evaluation import OVERALL, Tally, Tests
-from fusionjax.metrics import entropy, streaming
+from fusionjax.metrics import streaming
 from fusionjax.predictions import Block, Layout
 from fusionjax.report import calibration as page
 
@@ -201,11 +200,11 @@ def apply(config: Config, shape: Layout, calibration: Calibration, tests: int) -
     """Read the file again: write calibrated predictions, and measure the test records."""
     held: list[Tests] = []
     tally = Tally(streaming.empty(len(shape.classes)), {}, {})
-    with _Writer(config.out / "predictions.csv", shape) as writer:
+    with predictions.writing(config.out / "predictions.csv") as write:
         for block in predictions.blocks(shape):
             after = _calibrated(calibration, block)
             chosen = _sets(calibration, block, after)
-            writer.add(block, after, chosen)
+            write(predictions.calibrated(shape, block, sides(block), after, chosen))
             rows = np.flatnonzero((sides(block) == TEST) & (block.label >= 0))
             one = Tests(
                 block.prob[rows],
@@ -352,64 +351,6 @@ def _about_sets(config: Config, calibration: Calibration) -> dict[str, Any]:
         "pooled": list(limits.pooled) if limits else [],
         "marginal": list(limits.marginal) if limits else [],
     }
-
-
-class _Writer:
-    """Writes calibrated predictions block by block beside the file, which takes its place whole."""
-
-    def __init__(self, path: Path, shape: Layout):
-        self.path, self.shape = path, shape
-        self.draft = path.with_name(path.name + ".draft")
-        self.writer = None
-
-    def __enter__(self) -> "_Writer":
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self.writer is not None:
-            self.writer.close()
-        if kind is None:
-            os.replace(self.draft, self.path)
-        else:
-            self.draft.unlink(missing_ok=True)
-
-    def add(self, block: Block, prob: np.ndarray, chosen: np.ndarray) -> None:
-        import pyarrow as pa
-        from pyarrow import csv as arrow
-
-        safe = predictions.spreadsheet_safe_column
-        classes = np.array([*self.shape.classes, ""], object)
-        names = pa.array([predictions.spreadsheet_safe(str(c)) for c in classes], pa.string())
-        columns = {name: safe(text) for name, text in block.text.items()}
-        columns["label"] = names.take(pa.array(block.label % len(classes)))
-        columns["split"] = pa.array(np.array(predictions.SPLITS, object)).take(
-            pa.array(sides(block).astype(np.int64))
-        )
-        columns |= {
-            name: safe(pa.array(values, pa.string())) for name, values in block.strata.items()
-        }
-        columns["prediction"] = names.take(pa.array(prob.argmax(axis=1)))
-        columns |= {
-            f"p_{name}": pa.array(prob[:, k].astype(np.float32))
-            for k, name in enumerate(self.shape.classes)
-        }
-        columns["total"] = pa.array(entropy(prob).astype(np.float32))
-        columns["prediction_set"] = _joined_sets(chosen, classes[:-1])
-        table = pa.table(columns)
-        if self.writer is None:
-            self.writer = arrow.CSVWriter(self.draft, table.schema)
-        self.writer.write_table(table)
-
-
-def _joined_sets(chosen: np.ndarray, classes: np.ndarray) -> Any:
-    """Each set's classes, joined by ";": few different sets occur, so each is joined once."""
-    import pyarrow as pa
-
-    packed = np.packbits(chosen, axis=1)
-    codes = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1])))[:, 0]
-    _, first, index = np.unique(codes, return_index=True, return_inverse=True)
-    names = [predictions.spreadsheet_safe(";".join(classes[chosen[row]])) for row in first]
-    return pa.array(names, pa.string()).take(pa.array(index.ravel()))
 
 
 def main() -> None:

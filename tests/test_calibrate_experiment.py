@@ -131,7 +131,7 @@ def test_strata_are_shown_with_coverage_and_warnings(whole):
 def test_the_streamed_run_is_the_exact_one(whole, tmp_path, monkeypatch):
     given, frame, exact = whole
     monkeypatch.setattr(evaluation, "MOST", 10)
-    monkeypatch.setattr("fusionjax.predictions.BLOCK_BYTES", 20_000)
+    monkeypatch.setattr("fusionjax.predictions.read.BLOCK_BYTES", 20_000)
     streamed = calibrate.run(config(tmp_path, frame))
     one, other = ((c.out / "predictions.csv").read_text() for c in (given, config(tmp_path, frame)))
     assert one == other

@@ -57,7 +57,7 @@ def test_blocks_are_the_file(tmp_path, monkeypatch):
     ]
     path = written(tmp_path, *rows)
     (whole,) = read(path)
-    monkeypatch.setattr(predictions, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr("fusionjax.predictions.read.BLOCK_BYTES", 1000)
     parts = read(path)
     assert len(parts) > 5
     np.testing.assert_array_equal(np.concatenate([p.prob for p in parts]), whole.prob)

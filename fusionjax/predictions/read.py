@@ -22,8 +22,6 @@ SPLITS = ("train", "validation", "test")
 STRATA = ("site", "pattern")
 BLOCK_BYTES = 16 << 20
 TOLERANCE = 1e-3
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_FORMULA_PATTERN = r"^[=+\-@\t\r]"
 
 
 class Layout(NamedTuple):
@@ -108,10 +106,11 @@ def blocks(shape: Layout) -> Iterator[Block]:
 
 def repeated(shape: Layout, keys: Int[np.ndarray, " n"]) -> RecordError | None:
     """The fault of the first id that stands twice, from the `key` of every record in order."""
+    ordered = np.sort(keys)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return None
     order = np.argsort(keys, kind="stable")
     twice = np.flatnonzero(keys[order][1:] == keys[order][:-1])
-    if not len(twice):
-        return None
     at = order[twice + 1].min()
     before = int(np.flatnonzero(keys == keys[at])[0])
     problem = f"row {row_of(shape.path, before)} has the same id"
@@ -128,23 +127,6 @@ def row_of(path: Path, record: int) -> int:
                 return row
             record -= 1
     return -1
-
-
-def spreadsheet_safe(cell: str) -> str:
-    """The cell, behind an apostrophe where a spreadsheet would take it for a formula."""
-    return "'" + cell if cell.startswith(_FORMULA) else cell
-
-
-def spreadsheet_safe_column(column: "pa.Array") -> "pa.Array":
-    """`spreadsheet_safe` of a column of text."""
-    import pyarrow as pa
-    from pyarrow import compute as pc
-
-    risky = pc.match_substring_regex(column, _FORMULA_PATTERN)  # pyright: ignore
-    if not pc.any(risky).as_py():  # pyright: ignore
-        return column
-    marked = pc.binary_join_element_wise(pa.scalar("'"), column, pa.scalar(""))  # pyright: ignore
-    return pc.if_else(risky, marked, column)  # pyright: ignore
 
 
 _ROLE = {"label": "labelled", "split": "split"}

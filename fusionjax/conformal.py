@@ -209,18 +209,28 @@ def coverage_of(
 ) -> Coverage:
     """Coverage and mean size of sets that were calibrated on so many records.
 
-    The band is the beta-binomial law of both samples (Angelopoulos and Bates 2023, App. C).
+    The band is the beta-binomial law of both samples (Angelopoulos and Bates 2023, App. C), beyond
+    2000 tests that of the normal with its moments.
     """
-    from scipy.stats import betabinom
-
     n, k = len(label), math.ceil((calibration + 1) * coverage - 1e-9)
     if not n or k > calibration:
         return Coverage(n, math.nan, math.nan, math.nan, math.nan)
     held = chosen[np.arange(n), label]
-    low, high = betabinom.ppf([0.025, 0.975], n, k, calibration + 1 - k) / n
-    return Coverage(
-        n, float(held.mean()), float(chosen.sum(axis=1).mean()), float(low), float(high)
-    )
+    low, high = band(n, calibration, coverage)
+    return Coverage(n, float(held.mean()), float(chosen.sum(axis=1).mean()), low, high)
+
+
+def band(tests: int, calibration: int, coverage: float) -> tuple[float, float]:
+    """Between which shares covered 95 % of tests lie, if the promise is kept."""
+    from scipy.stats import betabinom
+
+    k = math.ceil((calibration + 1) * coverage - 1e-9)
+    law = betabinom(tests, k, calibration + 1 - k)
+    if tests <= 2000:
+        low, high = law.ppf([0.025, 0.975]) / tests
+    else:
+        low, high = law.mean() / tests + 1.959964 * law.std() / tests * np.array([-1, 1])
+    return float(low), float(min(high, 1.0))
 
 
 def _plain(value: float) -> float | None:

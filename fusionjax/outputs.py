@@ -6,8 +6,9 @@ from jaxtyping import Int
 
 from fusionjax import conformal
 from fusionjax.model import Diagnosis, Model
+from fusionjax.predictions import spreadsheet_safe
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+__all__ = ["contrasts", "evidence", "predictions", "spreadsheet_safe"]
 
 
 def predictions(
@@ -79,11 +80,6 @@ def contrasts(
             "high": np.asarray(predictive.contrast_high)[patient, modality],
         }
     )
-
-
-def spreadsheet_safe(cell: str) -> str:
-    """The cell, behind an apostrophe where a spreadsheet would take it for a formula."""
-    return "'" + cell if cell.startswith(_FORMULA) else cell
 
 
 def _about(

@@ -24,16 +24,19 @@ DOT: dict[str, Any] = {"color": FOR, "markersize": 6, "markeredgecolor": PAPER}
 BESIDE: dict[str, Any] = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
 
 
-def reliability(curve: Mapping[str, Any]) -> Markup:
-    """How often a stated confidence comes true, bin by bin, and how many records each bin holds."""
+def reliability(curve: Mapping[str, Any], name: str = "reliability") -> Markup:
+    """How often a stated confidence comes true, bin by bin, and how many records each bin holds.
+
+    `name` sets one diagram apart from another on the same page.
+    """
     columns = ("confidence", "accuracy", "low", "high", "count")
-    bins = [numbers(curve.get(name)) for name in columns]
+    bins = [numbers(curve.get(column)) for column in columns]
     points = [point for point in zip(*bins, strict=False) if all(map(math.isfinite, point[:2]))]
     said = "; ".join(
         f"stated {decimal(point[0], 2)}, true in {decimal(point[1], 2)}" for point in points
     )
     return draw(
-        "reliability",
+        name,
         f"Reliability diagram. {said}.",
         WIDTH,
         390,

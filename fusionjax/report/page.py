@@ -38,14 +38,20 @@ class Row(NamedTuple):
 
 def render(run: Run) -> str:
     """The whole page as HTML; every name from a user's file is escaped."""
-    environment = jinja2.Environment(
+    html = environment().get_template("page.html.j2").render(_context(run))
+    return html.encode("utf-8", "replace").decode("utf-8")
+
+
+def environment() -> jinja2.Environment:
+    """Templates of this package with the filters that print numbers; what they show is escaped."""
+    found = jinja2.Environment(
         loader=jinja2.PackageLoader("fusionjax.report", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    found.filters |= {
         "thousands": words.thousands,
         "decimal": words.decimal,
         "percent": words.percent,
@@ -53,8 +59,7 @@ def render(run: Run) -> str:
         "spoken": words.spoken,
         "number": number,
     }
-    html = environment.get_template("page.html.j2").render(_context(run))
-    return html.encode("utf-8", "replace").decode("utf-8")
+    return found
 
 
 def _context(run: Run) -> dict[str, Any]:

@@ -62,6 +62,11 @@ def read(folder: Path) -> Run:
     )
 
 
+def content(path: Path) -> dict[str, Any]:
+    """A JSON object with its names cleaned. Raises `ModelError` where the file holds none."""
+    return _json(path)
+
+
 def clean(text: str) -> str:
     """Text without control characters, half surrogates and overrides of the reading direction."""
     return "".join(_printable(character) for character in str(text))
@@ -108,9 +113,9 @@ def _json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         problem = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read"
-        raise ModelError(path, problem, "Run experiments.diagnose again") from error
+        raise ModelError(path, problem, "Run the experiment again") from error
     if not isinstance(value, dict):
-        raise ModelError(path, "is no JSON object", "Run experiments.diagnose again")
+        raise ModelError(path, "is no JSON object", "Run the experiment again")
     return _cleaned(value)
 
 

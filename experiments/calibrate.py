@@ -1,0 +1,368 @@
+"""Are any model's probabilities to be believed, and what makes them so?
+
+    python -m experiments.calibrate --predictions FILE.csv --out RUN
+
+FILE.csv has the columns `id`, `label` and a `p_CLASS` for each class; optional are `split` (train,
+validation, test), `group` (the patient), `site`, `pattern` (which modalities were there) and the
+subgroups that `--subgroups` names. A calibrator is chosen by cross-validated NLL on the validation
+records, and everything is measured on the test records, before and after. Without a `split` each
+patient goes to one half or the other by a hash of the name; records of split train are calibrated
+and not used.
+
+RUN gets predictions.csv (calibrated, with prediction sets), calibrator.json, metrics.json,
+report.html, and under drawn/ every number drawn as CSV. Seconds for thousands of records; ten
+million take about a minute on two idle cores, and their memory does not grow with the file.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import tyro
+
+from experiments import provenance
+from fusionjax import calibrate, conformal, evaluation, files, predictions
+from fusionjax.calibrate import Choice, Fitted
+from fusionjax.conformal import Limits
+from fusionjax.errors import FusionError, RecordError
+from fusionjax.evaluation import OVERALL, Tally, Tests
+from fusionjax.metrics import streaming
+from fusionjax.predictions import Block, Layout
+from fusionjax.report import calibration as page
+
+VALIDATION, TEST = 1, 2
+CHOOSE_ON, FIT_ON = 10_000, 100_000
+MOST_STRATA = 100
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run on one file of predictions."""
+
+    predictions: Path
+    """A CSV of predictions."""
+    out: Path
+    """Folder for what the run writes."""
+    prior: tuple[float, ...] | None = None
+    """The prevalence that the model assumed, one a class: the temperature acts on the evidence
+    beyond it. By default uniform, which makes it the usual temperature."""
+    subgroups: tuple[str, ...] = ()
+    """Columns by which metrics and coverage are shown, such as sex or age band."""
+    coverage: float = 0.9
+    """The promise of the prediction sets."""
+    sets: Literal["lac", "aps", "raps"] = "lac"
+    """lac has the smallest sets on average, aps and raps adapt to the patient."""
+    within: Literal["auto", "everyone", "pattern", "site"] = "auto"
+    """Whom the promise holds for: all together, or each pattern or site; auto takes the pattern if
+    there is one, else the site."""
+    calibrators: tuple[str, ...] = tuple(calibrate.CALIBRATORS)
+    """Candidates, the simplest first."""
+    seed: int = 0
+
+
+class Validation(NamedTuple):
+    """The validation records with a label, and how many records there are of each split."""
+
+    log_prob: np.ndarray
+    label: np.ndarray
+    patient: np.ndarray
+    strata: dict[str, np.ndarray]
+    key: np.ndarray
+    records: dict[str, int]
+
+
+class Calibration(NamedTuple):
+    """What is applied to every record. `kind` names the column of the sets' strata, or is ""."""
+
+    fitted: Fitted
+    prior: np.ndarray
+    limits: Limits | None
+    kind: str
+    sets: str
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Calibrate a file and write the run; returns the content of metrics.json."""
+    started = time.time()
+    shape = predictions.layout(config.predictions, config.subgroups)
+    prior = _prior(config, shape)
+    valid = survey(shape)
+    config.out.mkdir(parents=True, exist_ok=True)
+    choice, calibration = fit(config, valid, prior)
+    measured = apply(config, shape, calibration, valid.records["test"])
+    content = {
+        "task": {
+            "name": config.predictions.name,
+            "classes": list(shape.classes),
+            "records": valid.records,
+            "strata": list(shape.strata),
+        },
+        "calibrator": {
+            "name": choice.fitted.name,
+            "stratified": choice.fitted.stratified,
+            "trials": [trial._asdict() for trial in choice.trials],
+        },
+        "sets": _about_sets(config, calibration),
+        **measured,
+        "provenance": provenance.describe({"fit": {"seed": config.seed}}, "", started),
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    files.write(config.out / "metrics.json", text + "\n")
+    fitted = json.dumps(choice.fitted._asdict() | {"prior": prior.tolist()}, allow_nan=False)
+    files.write(config.out / "calibrator.json", fitted + "\n")
+    files.write(config.out / "config.json", json.dumps(asdict(config), indent=1, default=str))
+    page.write(config.out)
+    return content
+
+
+def survey(shape: Layout) -> Validation:
+    """Read the file once: refuse what cannot be used, and keep the validation records."""
+    parts: list[tuple] = []
+    keys: list[np.ndarray] = []
+    counts = {"kept": 0, "unlabelled": 0, "train": 0, "validation": 0, "test": 0}
+    for block in predictions.blocks(shape):
+        side, known = sides(block), block.label >= 0
+        keys.append(block.key)
+        counts["kept"] += len(known)
+        counts["unlabelled"] += int((~known).sum())
+        for code, name in enumerate(predictions.SPLITS):
+            counts[name] += int(((side == code) & known).sum())
+        rows = np.flatnonzero((side == VALIDATION) & known)
+        strata = {name: values[rows] for name, values in block.strata.items()}
+        parts.append(
+            (block.prob[rows], block.label[rows], block.hashed[rows], strata, block.key[rows])
+        )
+    fault = predictions.repeated(shape, np.concatenate(keys))
+    if fault:
+        raise fault
+    prob, label, patient, strata, key = zip(*parts, strict=True)
+    names = shape.strata
+    with np.errstate(divide="ignore"):
+        log_prob = np.log(np.concatenate(prob))
+    found = {name: np.concatenate([s[name] for s in strata]) for name in names}
+    valid = Validation(
+        log_prob, np.concatenate(label), np.concatenate(patient), found, np.concatenate(key), counts
+    )
+    _check_sides(shape, valid)
+    return valid
+
+
+def sides(block: Block) -> np.ndarray:
+    """The split of each record; without such a column, a half by a hash of the patient."""
+    if (block.split >= 0).all():
+        return block.split
+    mixed = block.hashed.view(np.uint64) >> np.uint64(17)
+    return np.where(mixed % np.uint64(2) == 0, VALIDATION, TEST)
+
+
+def fit(config: Config, valid: Validation, prior: np.ndarray) -> tuple[Choice, Calibration]:
+    """Choose and fit the calibrator, and the limits of the prediction sets."""
+    pattern = valid.strata.get("pattern")
+    few = _sample(valid, CHOOSE_ON, config.seed)
+    choice = calibrate.choose(
+        valid.log_prob[few],
+        valid.label[few],
+        prior,
+        valid.patient[few],
+        None if pattern is None else pattern[few],
+        config.calibrators,
+        seed=config.seed,
+    )
+    rows = _sample(valid, FIT_ON, config.seed)
+    stratum = pattern[rows] if pattern is not None and choice.fitted.stratified else None
+    log_prob, label, patient = valid.log_prob[rows], valid.label[rows], valid.patient[rows]
+    fitted = calibrate.fit(choice.fitted.name, log_prob, label, prior, stratum, patient)
+    kind = _kind(config, valid)
+    # The sets' limits come from probabilities by calibrators that did not see the record.
+    fold, own = calibrate.folds(patient, 5, config.seed), np.empty(len(rows))
+    for k in np.unique(fold):
+        seen, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        parts = [None if s is None else s[seen] for s in (stratum, patient)]
+        other = fitted
+        if len(seen):
+            other = calibrate.fit(fitted.name, log_prob[seen], label[seen], prior, *parts)
+        there = None if stratum is None else stratum[held]
+        prob = np.exp(calibrate.calibrated(other, log_prob[held], prior, there))
+        score = _score(config.sets, prob, valid.key[rows][held])
+        own[held] = conformal.of_label(score, label[held])
+    names = valid.strata[kind][rows] if kind else np.full(len(rows), "everyone")
+    limits = conformal.by_stratum(own, names, config.coverage)
+    kept = None if limits.everyone is None else limits
+    return choice._replace(fitted=fitted), Calibration(fitted, prior, kept, kind, config.sets)
+
+
+def apply(config: Config, shape: Layout, calibration: Calibration, tests: int) -> dict[str, Any]:
+    """Read the file again: write calibrated predictions, and measure the test records."""
+    held: list[Tests] = []
+    tally = Tally(streaming.empty(len(shape.classes)), {}, {})
+    with predictions.writing(config.out / "predictions.csv") as write:
+        for block in predictions.blocks(shape):
+            after = _calibrated(calibration, block)
+            chosen = _sets(calibration, block, after)
+            write(predictions.calibrated(shape, block, sides(block), after, chosen))
+            rows = np.flatnonzero((sides(block) == TEST) & (block.label >= 0))
+            one = Tests(
+                block.prob[rows],
+                after[rows],
+                block.label[rows],
+                block.hashed[rows],
+                chosen[rows],
+                {name: values[rows] for name, values in block.strata.items()},
+            )
+            if tests <= evaluation.MOST:
+                held.append(one)
+            else:
+                tally = added(tally, one)
+    if tests > evaluation.MOST:
+        return evaluation.streamed(tally, calibration.limits, calibration.kind)
+    return evaluation.exact(joined(held), calibration.limits, calibration.kind, config.seed)
+
+
+def joined(parts: list[Tests]) -> Tests:
+    """Test records of several blocks as one."""
+    strata = {
+        name: np.concatenate([part.strata[name] for part in parts]) for name in parts[0].strata
+    }
+    return Tests(
+        before=np.concatenate([part.before for part in parts]),
+        after=np.concatenate([part.after for part in parts]),
+        label=np.concatenate([part.label for part in parts]),
+        patient=np.concatenate([part.patient for part in parts]),
+        chosen=np.concatenate([part.chosen for part in parts]),
+        strata=strata,
+    )
+
+
+def added(tally: Tally, one: Tests) -> Tally:
+    """The tally with the test records of one more block."""
+    bucket = streaming.buckets(one.patient)
+    before = streaming.merge(tally.before, streaming.collect(one.before, one.label, bucket))
+    held = one.chosen[np.arange(len(one.label)), one.label]
+    after, sets = dict(tally.after), dict(tally.sets)
+    for key, rows in _by_stratum(one):
+        sums = streaming.collect(one.after[rows], one.label[rows], bucket[rows])
+        counts = np.array(
+            [len(sums.records) and sums.records.sum(), held[rows].sum(), one.chosen[rows].sum()]
+        )
+        if key not in after and len(after) >= MOST_STRATA:
+            continue
+        after[key] = streaming.merge(after[key], sums) if key in after else sums
+        sets[key] = sets.get(key, np.zeros(3)) + counts
+    return Tally(before, after, sets)
+
+
+def _by_stratum(one: Tests) -> Iterator[tuple[tuple[str, str], Any]]:
+    """All records, then each stratum's."""
+    yield OVERALL, slice(None)
+    for column, values in one.strata.items():
+        names, index = np.unique(values.astype(str), return_inverse=True)
+        for i, name in enumerate(names):
+            yield (column, str(name)), np.flatnonzero(index == i)
+
+
+def _calibrated(calibration: Calibration, block: Block) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        log_prob = np.log(block.prob)
+    stratum = block.strata.get("pattern") if calibration.fitted.stratified else None
+    found = calibrate.calibrated(calibration.fitted, log_prob, calibration.prior, stratum)
+    return np.exp(found)
+
+
+def _sets(calibration: Calibration, block: Block, prob: np.ndarray) -> np.ndarray:
+    if calibration.limits is None:
+        return np.zeros(prob.shape, bool)
+    names = block.strata[calibration.kind] if calibration.kind else np.full(len(prob), "everyone")
+    most = conformal.limits_of(calibration.limits, names)
+    return conformal.members(_score(calibration.sets, prob, block.key), most)
+
+
+def _score(kind: str, prob: np.ndarray, key: np.ndarray) -> np.ndarray:
+    """Scores of every class; the draw that APS needs is a hash of the id, the same in every run."""
+    if kind == "lac":
+        return conformal.lac(prob)
+    mixed = key.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    uniform = (mixed >> np.uint64(11)).astype(np.float64) / 2**53
+    return conformal.aps(prob, uniform) if kind == "aps" else conformal.raps(prob, uniform)
+
+
+def _sample(valid: Validation, most: int, seed: int) -> np.ndarray:
+    """Rows of at most so many records, whole patients, drawn at random."""
+    if len(valid.label) <= most:
+        return np.arange(len(valid.label))
+    names, index = np.unique(valid.patient, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    size = np.cumsum(np.bincount(index)[order])
+    kept = np.zeros(len(names), bool)
+    kept[order[: int(np.searchsorted(size, most, side="right"))]] = True
+    return np.flatnonzero(kept[index])
+
+
+def _kind(config: Config, valid: Validation) -> str:
+    if config.within in ("auto", "everyone"):
+        wanted = ("pattern", "site") if config.within == "auto" else ()
+        return next((name for name in wanted if name in valid.strata), "")
+    if config.within not in valid.strata:
+        raise RecordError(
+            config.predictions, 1, config.within, "there is no such column", "Change --within."
+        )
+    return config.within
+
+
+def _prior(config: Config, shape: Layout) -> np.ndarray:
+    classes = len(shape.classes)
+    if config.prior is None:
+        return np.full(classes, 1 / classes)
+    prior = np.asarray(config.prior)
+    if len(prior) != classes or prior.min() <= 0 or abs(prior.sum() - 1) > 1e-6:
+        raise FusionError(
+            f"--prior: give {classes} positive probabilities that sum to 1, "
+            f"for {', '.join(shape.classes)}"
+        )
+    return prior
+
+
+def _check_sides(shape: Layout, valid: Validation) -> None:
+    for side in ("validation", "test"):
+        if valid.records[side] == 0:
+            raise RecordError(
+                shape.path,
+                None,
+                "split" if shape.split else "label",
+                f"no labelled record is left for {side}",
+                "Mark some records as validation and others as test, or leave the column out."
+                if shape.split
+                else "Give the label of more records.",
+            )
+
+
+def _about_sets(config: Config, calibration: Calibration) -> dict[str, Any]:
+    limits, smallest = calibration.limits, conformal.smallest(config.coverage)
+    return {
+        "coverage": config.coverage,
+        "kind": config.sets,
+        "within": calibration.kind or "everyone",
+        "promised": limits is not None,
+        "smallest": smallest,
+        "pooled": list(limits.pooled) if limits else [],
+        "marginal": list(limits.marginal) if limits else [],
+    }
+
+
+def main() -> None:
+    """Command line."""
+    config = tyro.cli(Config, description=__doc__)
+    try:
+        content = run(config)
+    except FusionError as error:
+        sys.exit(f"error: {error}")
+    print(page.summary(content))
+    print(f"\nReport: {config.out / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()

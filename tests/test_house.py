@@ -19,7 +19,16 @@ ORDER = (
     *("errors", "types", "files"),
     *("clinic", "card", "records", "splits", "preprocess", "batches", "audit", "study"),
     *("presence", "log_linear", "encoders", "fusion", "train", "posterior", "predict"),
-    *("predictions", "metrics", "calibrate", "conformal", "triage", "evaluation", "baselines"),
+    *(
+        "predictions",
+        "metrics",
+        "calibrate",
+        "conformal",
+        "jackknife",
+        "triage",
+        "evaluation",
+        "baselines",
+    ),
     *("model", "crossfit", "fitting", "compare", "scorecard", "outputs", "report"),
 )
 HEAVY = ("flax", "numpyro", "pandas", "tensorflow_datasets", "matplotlib", "sklearn", "tensorflow")

@@ -19,8 +19,8 @@ ORDER = (
     *("errors", "types", "files"),
     *("clinic", "card", "records", "splits", "preprocess", "batches", "audit", "study"),
     *("presence", "corrupt", "log_linear", "encoders", "fusion", "train", "posterior", "predict"),
-    *("predictions", "metrics", "calibrate", "conformal", "triage", "evaluation", "baselines"),
-    *("mixture", "missing", "acquisition"),
+    *("predictions", "metrics", "calibrate", "conformal", "jackknife", "triage", "evaluation"),
+    *("baselines", "mixture", "missing", "acquisition"),
     *("model", "crossfit", "fitting", "compare", "scorecard", "outputs", "report"),
 )
 HEAVY = ("flax", "numpyro", "pandas", "tensorflow_datasets", "matplotlib", "sklearn", "tensorflow")

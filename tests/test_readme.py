@@ -28,6 +28,12 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert (tmp_path / "model" / "model.json").exists()
 
 
+def test_the_python_of_the_calibration_page_runs(capsys) -> None:
+    (code,) = blocks("docs/calibration.md", "python")
+    exec(code, {})
+    assert "Estimate(" in capsys.readouterr().out
+
+
 def test_the_card_is_a_card(tmp_path: Path) -> None:
     (text,) = blocks("README.md", "toml")
     found = card.from_dict(tomllib.loads(text), tmp_path / "dataset.toml")

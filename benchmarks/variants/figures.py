@@ -64,6 +64,8 @@ def cost(content: Mapping[str, Any]) -> Markup:
             if front:
                 axes.annotate(row["name"], (x, y), (4, 4), textcoords="offset points", fontsize=8)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.set_minor_formatter(lambda *_: "")
         axes.set_xlabel("operations a prediction")
         axes.set_ylabel("accuracy")
 

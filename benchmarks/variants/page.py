@@ -41,10 +41,11 @@ def render(content: Mapping[str, Any]) -> str:
 
 def headline(content: Mapping[str, Any]) -> str:
     """What can be said, and that there is no difference where there is none."""
-    best, same = content["best"], content["no_difference_from_best"]
+    name, same = content["best"], content["no_difference_from_best"]
+    best = name[:1].upper() + name[1:]
     others = sum(r["family"] != "chosen" for r in content["rows"]) - 1
     if len(same) == others:
-        return f"No difference: none of {others} contenders is worse than {best} beyond chance."
+        return f"No difference: none of {others} contenders is worse than {name} beyond chance."
     if not same:
         return f"{best} is better than all of {others} other contenders."
     return (

@@ -18,7 +18,7 @@ BIAS = jnp.log(jnp.array([0.5, 0.3, 0.2]))
 PRESENCE = np.array([[1, 1, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 0, 0], [0, 0, 1], [0, 0, 0]])
 BATCH = len(PRESENCE)
 ONEHOT = jax.nn.one_hot(jnp.arange(BATCH) % CLASSES, CLASSES)
-TABLE = {v.name: v for v in (*VARIANTS, *singles(MODALITIES))}
+TABLE = {v.name: v for v in (*VARIANTS, *singles(("film", "note", "sound")))}
 COLUMNS, TOKENS, WIDTH = 4, 2, 5
 # Compiled without optimisation: half the time, and the laws are about the program.
 QUICK: dict[str, Any] = {

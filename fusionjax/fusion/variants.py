@@ -62,10 +62,10 @@ class Variant(NamedTuple):
     build: Callable[[Bias, int], Fusion]
 
 
-def singles(modalities: int) -> tuple[Variant, ...]:
-    """Each modality alone, by its place in the card."""
+def singles(names: tuple[str, ...]) -> tuple[Variant, ...]:
+    """Each modality alone, by the names of all."""
     return tuple(
-        Variant(f"modality {i} alone", "single", partial(_single, i)) for i in range(modalities)
+        Variant(f"{name} alone", "single", partial(_single, i)) for i, name in enumerate(names)
     )
 
 

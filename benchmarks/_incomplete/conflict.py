@@ -75,7 +75,7 @@ def spoil(rng: np.random.Generator, views: tuple[np.ndarray, ...], label: np.nda
     return Shown(tuple(shown), swapped, noisy)
 
 
-def fitted(data: Views, seed: int, landmarks: int, folds: int) -> Fitted:
+def fitted(data: Views, seed: int, landmarks: int, folds: int, steps: int) -> Fitted:
     """Experts and joint model of the split of this seed."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(data.label))
@@ -84,7 +84,8 @@ def fitted(data: Views, seed: int, landmarks: int, folds: int) -> Fitted:
     bias = np.log(np.bincount(label, minlength=classes) / len(label)).astype(np.float32)
     pairs = [psi.scaled(view[train], view[test]) for view in data.views]
     spoilt = spoil(rng, tuple(clean for _, clean in pairs), data.label[test])
-    task = _Task(label, bias, rng.integers(folds, size=len(train)), landmarks, seed)
+    fold = rng.integers(folds, size=len(train))
+    task = _Task(label, bias, fold, landmarks, seed, steps)
     rates = jnp.full(len(pairs), CONFLICT / len(pairs))
     donor = np.asarray(
         donors(jax.random.key(seed), jnp.ones((len(train), len(pairs)), bool), rates)
@@ -112,6 +113,7 @@ class _Task(NamedTuple):
     fold: Int[np.ndarray, " row"]
     landmarks: int
     seed: int
+    steps: int
 
 
 def _choose(view: np.ndarray, task: _Task) -> tuple[str, float]:
@@ -120,7 +122,8 @@ def _choose(view: np.ndarray, task: _Task) -> tuple[str, float]:
 
     def loss(shape: str, penalty: float) -> float:
         features = psi.kernel(view[~out], shape, task.landmarks, task.seed)
-        weight = psi.weights(features(view[~out]), task.label[~out], task.bias, penalty)
+        inside = features(view[~out]), task.label[~out]
+        weight = psi.weights(*inside, task.bias, penalty, None, task.steps)
         prob = psi.log_prob(features(view[out]), weight, task.bias)
         return -float(prob[np.arange(out.sum()), task.label[out]].mean())
 
@@ -140,10 +143,10 @@ def _predict(
     swapped, weight = plain.copy(), None
     for k in range(int(task.fold.max()) + 1):
         out = task.fold == k
-        weight = psi.weights(own[~out], task.label[~out], task.bias, penalty, weight)
+        weight = psi.weights(own[~out], task.label[~out], task.bias, penalty, weight, task.steps)
         plain[out] = psi.log_prob(own[out], weight, task.bias)
         swapped[out] = psi.log_prob(practice[out], weight, task.bias)
-    weight = psi.weights(own, task.label, task.bias, penalty, weight)
+    weight = psi.weights(own, task.label, task.bias, penalty, weight, task.steps)
     test = [psi.log_prob(features, weight, task.bias) for features in (clean, shown)]
     return plain, swapped, test[0], test[1]
 

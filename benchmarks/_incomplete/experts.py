@@ -56,8 +56,9 @@ def weights(
     bias: Float[np.ndarray, " class"],
     penalty: float,
     start: np.ndarray | None = None,
+    steps: int = 250,
 ) -> Float[np.ndarray, "p class"]:
-    """The minimum of mean NLL + penalty |w|²/2, the intercepts free; `start` saves steps."""
+    """L-BFGS on mean NLL + penalty |w|²/2, the intercepts free; few `steps` are a penalty too."""
     from scipy.optimize import minimize
 
     shape = (features.shape[1], len(bias))
@@ -69,7 +70,7 @@ def weights(
         return float(value), np.asarray(gradient, float).ravel()
 
     first = np.zeros(shape) if start is None else start
-    options = {"maxiter": 250, "maxcor": 20}
+    options = {"maxiter": steps, "maxcor": 20}
     best: Any = minimize(both, first.ravel(), jac=True, method="L-BFGS-B", options=options)
     return best.x.reshape(shape)
 

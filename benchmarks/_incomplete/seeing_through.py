@@ -16,14 +16,18 @@ from fusionjax import metrics
 RESAMPLES = 500
 
 
-def run(source: Path, name: str, seeds: int, landmarks: int, folds: int = 3) -> dict[str, Any]:
+def run(
+    source: Path, name: str, seeds: int, landmarks: int, steps: int = 250, folds: int = 3
+) -> dict[str, Any]:
     """One data set under the protocol, on `seeds` random splits; JSON values."""
     data = multiview.read(source, name)
-    splits = [_split(conflict.fitted(data, seed, landmarks, folds)) for seed in range(seeds)]
+    fits = (conflict.fitted(data, seed, landmarks, folds, steps) for seed in range(seeds))
+    splits = [_split(fit) for fit in fits]
     return {
         "data": name,
         "seeds": seeds,
         "landmarks": landmarks,
+        "steps": steps,
         "shown": _table(splits, "shown"),
         "clean": _table(splits, "clean"),
         "swapped_view_auroc": _spread([s["auroc"] for s in splits]),

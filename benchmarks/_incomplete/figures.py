@@ -1,0 +1,88 @@
+"""Heat maps and curves of what was measured, as PNG files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def draw(result: dict[str, Any], folder: Path) -> list[Path]:
+    """Handlers by pattern, losses in training by losses at test, and curves of corruption."""
+    drawn = []
+    if "clinic" in result:
+        clinic = result["clinic"]
+        drawn = [
+            _patterns(clinic, folder / "incomplete_patterns.png"),
+            _grids(clinic["grid"], folder / "incomplete_grid.png"),
+            _curves(clinic["corruptions"], folder / "incomplete_corruptions.png"),
+        ]
+    return drawn
+
+
+def _patterns(clinic: dict[str, Any], path: Path) -> Path:
+    """NLL of each handler over the oracle's, for each pattern."""
+    handlers = list(clinic["validation_nll"])
+    names = ["+".join(p[:2] for p in one["present"]) for one in clinic["patterns"]]
+    over = [[one[h]["nll"] / one["oracle"]["nll"] for one in clinic["patterns"]] for h in handlers]
+    figure, axes = _new(8, 3.4)
+    _heat(axes, np.array(over), names, handlers, "{:.2f}")
+    axes.set_title(f"NLL over the oracle's; validation chose {clinic['chosen']}", fontsize=9)
+    return _saved(figure, path)
+
+
+def _grids(grid: dict[str, list[dict[str, Any]]], path: Path) -> Path:
+    """NLL by rate of loss in training and at test, a panel for each mechanism and handler."""
+    from matplotlib import pyplot
+
+    handlers = list(next(iter(grid.values()))[0]["nll"])
+    figure, panels = pyplot.subplots(len(grid), len(handlers), figsize=(9, 1.9 * len(grid)))
+    for row, (mechanism, cells) in zip(np.atleast_2d(panels), grid.items(), strict=True):
+        rates = sorted({cell["p_train"] for cell in cells})
+        ticks = [f"{rate:g}" for rate in rates]
+        for axes, handler in zip(row, handlers, strict=True):
+            values = np.array([cell["nll"][handler] for cell in cells])
+            _heat(axes, values.reshape(len(rates), len(rates)), ticks, ticks, "{:.2f}")
+            axes.set_title(f"{mechanism}, {handler}", fontsize=8)
+            axes.set_xlabel("lost at test", fontsize=7)
+            axes.set_ylabel("in training", fontsize=7)
+    return _saved(figure, path)
+
+
+def _curves(corruptions: dict[str, list[dict[str, Any]]], path: Path) -> Path:
+    """NLL by strength of each corruption."""
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(corruptions), figsize=(8, 2.8))
+    for axes, (name, points) in zip(np.atleast_1d(panels), corruptions.items(), strict=True):
+        for way in (key for key in points[0] if key != "strength"):
+            strength, loss = zip(*((p["strength"], p[way]["nll"]) for p in points), strict=True)
+            axes.plot(strength, loss, marker="o", markersize=3, label=way)
+        axes.set_title(name, fontsize=9)
+        axes.set_xlabel("strength", fontsize=8)
+        axes.set_ylabel("NLL, nats", fontsize=8)
+        axes.legend(fontsize=7)
+    return _saved(figure, path)
+
+
+def _heat(axes: Any, values: np.ndarray, columns: list[str], rows: list[str], form: str) -> None:
+    axes.imshow(values, aspect="auto", cmap="YlOrRd")
+    axes.set_xticks(range(len(columns)), columns, rotation=90 if len(columns) > 5 else 0)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(labelsize=7)
+    for (r, c), value in np.ndenumerate(values):
+        axes.text(c, r, form.format(value), ha="center", va="center", fontsize=6)
+
+
+def _new(width: float, height: float) -> Any:
+    from matplotlib import pyplot
+
+    return pyplot.subplots(figsize=(width, height))
+
+
+def _saved(figure: Any, path: Path) -> Path:
+    from matplotlib import pyplot
+
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return path

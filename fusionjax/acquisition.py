@@ -97,9 +97,7 @@ def _energies(
     return mean, root, bias[None, :] + params.intercept[after]
 
 
-def best(
-    expected: Expected, presence: Bool[Array, "batch modality"]
-) -> Int[np.ndarray, " batch"]:
+def best(expected: Expected, presence: Bool[Array, "batch modality"]) -> Int[np.ndarray, " batch"]:
     """The missing modality that promises most; -1 where nothing is missing."""
     fall = np.where(np.asarray(presence), -np.inf, np.asarray(expected.fall))
     return np.where(np.asarray(presence).all(axis=1), -1, fall.argmax(axis=1))

@@ -25,7 +25,7 @@ def simulated(seed: int, rows: int, sizes: tuple[int, ...], classes: int, tau=No
     tau = np.abs(rng.normal(size=len(sizes))) if tau is None else np.asarray(tau)
     features = tuple(np.c_[np.ones(rows), rng.normal(size=(rows, p - 1))] for p in sizes)
     presence = rng.random((rows, len(sizes))) < 0.8
-    spread = [t * relative(f) for t, f in zip(tau, features, strict=True)]
+    spread = [t * relative(p) for t, p in zip(tau, sizes, strict=True)]
     theta = tuple(s * rng.normal(size=(classes, len(s))) for s in spread)
     theta = tuple(weights - weights.mean(0) for weights in theta)
     bias = np.log(np.arange(1.0, classes + 1) / np.arange(1.0, classes + 1).sum())

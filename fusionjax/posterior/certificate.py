@@ -6,7 +6,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from jaxtyping import Float
 
 from fusionjax.posterior import psis
@@ -69,8 +68,16 @@ def verdict(
         excess = psis.tail_excess(log_ratio)
     checks = (
         (r_hat, lambda x: x <= MOST_R_HAT, f"r_hat {{:.3f}} is above {MOST_R_HAT}: draw longer"),
-        (ess_bulk, lambda x: x >= LEAST_ESS, f"bulk ESS {{:.0f}} is below {LEAST_ESS:.0f}: draw more"),
-        (ess_tail, lambda x: x >= LEAST_ESS, f"tail ESS {{:.0f}} is below {LEAST_ESS:.0f}: draw more"),
+        (
+            ess_bulk,
+            lambda x: x >= LEAST_ESS,
+            f"bulk ESS {{:.0f}} is below {LEAST_ESS:.0f}: draw more",
+        ),
+        (
+            ess_tail,
+            lambda x: x >= LEAST_ESS,
+            f"tail ESS {{:.0f}} is below {LEAST_ESS:.0f}: draw more",
+        ),
         (divergences, lambda x: x == 0, "{} divergent transitions: the draws may miss a region"),
         (
             shape,
@@ -86,7 +93,9 @@ def verdict(
         ),
     )
     failed = tuple(
-        text.format(value) for value, passes, text in checks if value is not None and not passes(value)
+        text.format(value)
+        for value, passes, text in checks
+        if value is not None and not passes(value)
     )
     theta = sum(f.shape[1] for f in observations.features) * (observations.onehot.shape[1] - 1)
     return Certificate(

@@ -43,13 +43,11 @@ def sample(key: Key, ground: Groundwork, *, draws: int, proposed: int) -> Poster
     """`fit` from its groundwork on."""
     draw_key, accept_key = jax.random.split(key)
     sizes, each = newton.sizes(ground.observations), -(-draws // CHAINS)
-    found = proposals.draw(draw_key, ground, CHAINS * max(each, proposed // CHAINS))
-    level = np.log(np.asarray(jax.random.uniform(accept_key, found.log_ratio.shape)))
-    first = np.arange(0, len(level), len(level) // CHAINS)
-    kept = np.stack([
-        start + _chain(found.log_ratio[start : start + len(level) // CHAINS], level[start:])
-        for start in first
-    ])
+    steps = max(each, proposed // CHAINS)
+    found = proposals.draw(draw_key, ground, CHAINS * steps)
+    level = np.log(np.asarray(jax.random.uniform(accept_key, (CHAINS, steps))))
+    paths = map(_chain, found.log_ratio.reshape(CHAINS, steps), level)
+    kept = np.stack([chain * steps + path for chain, path in enumerate(paths)])
     # θ is linear in u, which has fewer columns: one mixes as well as the other.
     r_hat, bulk, tail = mixing({"tau": found.tau[kept], "u": found.u[kept]})
     certificate = verdict(
@@ -60,8 +58,8 @@ def sample(key: Key, ground: Groundwork, *, draws: int, proposed: int) -> Poster
         ess_bulk=bulk,
         ess_tail=tail,
         accept=float(np.mean(kept[:, 1:] != kept[:, :-1])),
-        likelihood_evaluations=ground.scales.evaluations + len(level),
-        notes=(describe(ground.scales), f"{len(level)} proposals in {CHAINS} chains"),
+        likelihood_evaluations=ground.scales.evaluations + level.size,
+        notes=(describe(ground.scales), f"{level.size} proposals in {CHAINS} chains"),
     )
     even = kept[:, np.linspace(0, kept.shape[1] - 1, each).astype(int)].ravel()
     theta = proposals.theta(found.u[even], sizes)

@@ -87,9 +87,7 @@ def solve(
             raise FloatingPointError(f"no mode of θ after {end.steps} Newton steps at τ = {tau}")
         value = float(end.likelihood.value - jnp.sum(end.z**2) / 2)
         half_log_det = float(jnp.sum(jnp.log(jnp.diagonal(end.cholesky))))
-    return Mode(
-        end.z, end.likelihood, end.cholesky, value - half_log_det, value, int(end.steps)
-    )
+    return Mode(end.z, end.likelihood, end.cholesky, value - half_log_det, value, int(end.steps))
 
 
 def double(tree):

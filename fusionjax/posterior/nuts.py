@@ -81,14 +81,12 @@ def sample(
 
 @partial(jax.jit, static_argnames=("sizes", "warmup", "draws"))
 def run(
-    keys: Key, aim: Target, sizes: tuple[int, ...], warmup: int, draws: int, accept: float
+    keys: Key, aim: Target, sizes: tuple[int, ...], warmup: int, draws: int, accept: float | Array
 ) -> Trace:
     """A chain for each of the keys, started from draws under the surrogate likelihood."""
     shapes = (aim.whitening.mode.shape, aim.whitening.value.shape)
     starts = jax.vmap(lambda key: _normal(key, shapes))(keys)
-    kernel = NUTS(
-        potential_fn=lambda x: -log_density(x, aim, sizes), target_accept_prob=accept
-    )
+    kernel = NUTS(potential_fn=lambda x: -log_density(x, aim, sizes), target_accept_prob=accept)
 
     def step(state, _):
         state = kernel.sample(state, (), {})
@@ -124,7 +122,8 @@ def _plain(key, observations, bias, draws, warmup, chains, accept) -> Posterior:
     fields = ("diverging", "accept_prob", "num_steps")
     sampler.warmup(key, observations, bias, extra_fields=fields, collect_warmup=True)
     spent = sampler.get_extra_fields()["num_steps"]
-    sampler.run(sampler.post_warmup_state.rng_key, observations, bias, extra_fields=fields)
+    state = sampler.post_warmup_state
+    sampler.run(state.rng_key if state else key, observations, bias, extra_fields=fields)
     samples, extra = sampler.get_samples(), sampler.get_extra_fields()
     theta = tuple(samples[f"theta_{i}"] for i in range(len(observations.features)))
     cost = Cost(extra["diverging"], extra["accept_prob"], extra["num_steps"], spent)

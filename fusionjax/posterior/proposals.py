@@ -21,8 +21,6 @@ from fusionjax.posterior.scales import Scales
 from fusionjax.posterior.types import Observations, check
 from fusionjax.types import Key
 
-MOST_POINTS = 256
-
 
 class Groundwork(NamedTuple):
     """What every engine starts from: the records, in float64 too, and the surrogate posterior.
@@ -46,9 +44,7 @@ class Proposals(NamedTuple):
     log_ratio: Float[np.ndarray, " draw"]
 
 
-def groundwork(
-    key: Key, observations: Observations, bias: Float[Array, " class"]
-) -> Groundwork:
+def groundwork(key: Key, observations: Observations, bias: Float[Array, " class"]) -> Groundwork:
     """Raises ValueError where `observations` cannot be followed (see `check`)."""
     started = time.perf_counter()
     check(observations)
@@ -62,7 +58,7 @@ def draw(key: Key, ground: Groundwork, count: int) -> Proposals:
     """`count` draws in no order, each at the price of one evaluation of the likelihood."""
     scales, observations = ground.scales, ground.exact
     point_key, noise_key = jax.random.split(key)
-    points = min(count, MOST_POINTS)
+    points = min(count, len(scales.tau))
     each = -(-count // points)
     with jax.enable_x64(True):
         tau = jnp.asarray(scales.tau[psis.resample(point_key, scales.log_weight, points)])
@@ -95,5 +91,7 @@ def _place(key, tau, surrogate, sizes, each):
 
 @jax.jit
 def _log_ratio(u, surrogate, observations, bias):
-    true = surrogate.value + surrogate.offset + newton.gains(u, surrogate.centre, observations, bias)
+    true = (
+        surrogate.value + surrogate.offset + newton.gains(u, surrogate.centre, observations, bias)
+    )
     return true - gaussian.log_density(u, surrogate)

@@ -31,7 +31,9 @@ def smooth(log_weights: Float[np.ndarray, " draw"]) -> tuple[Float[np.ndarray, "
     # A weak prior towards 1/2, worth ten weights.
     shape = (size * shape + 5.0) / (size + 10.0)
     middle = (np.arange(size) + 0.5) / size
-    quantile = -np.log1p(-middle) if shape == 0 else np.expm1(-shape * np.log1p(-middle)) / shape
+    # A shape of many tens overflows, and is then cut off at the largest weight.
+    with np.errstate(over="ignore"):
+        quantile = np.expm1(-shape * np.log1p(-middle)) / shape
     smoothed = log_weights.copy()
     smoothed[tail] = np.minimum(np.log(cut + scale * quantile), 0.0)
     return smoothed, shape
@@ -76,7 +78,9 @@ def resample(
     start, shuffle = jax.random.split(key)
     ticks = (float(jax.random.uniform(start)) + np.arange(count)) / count
     chosen = np.searchsorted(np.cumsum(normalised(log_weights)), ticks)
-    return np.minimum(chosen, len(log_weights) - 1)[np.asarray(jax.random.permutation(shuffle, count))]
+    return np.minimum(chosen, len(log_weights) - 1)[
+        np.asarray(jax.random.permutation(shuffle, count))
+    ]
 
 
 def _pareto(excess: Float[np.ndarray, " tail"]) -> tuple[float, float]:

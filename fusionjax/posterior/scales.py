@@ -28,7 +28,8 @@ from fusionjax.types import Key
 
 ANCHORS = 6
 ROUNDS = 4
-POINTS = 512
+LEAST_POINTS, MOST_POINTS = 256, 4096
+OPERATIONS = 4e9
 DEGREES = 5.0
 LEAST_TAU = 1e-6
 
@@ -150,7 +151,8 @@ def _spread(tau, surrogate, sizes) -> Float[np.ndarray, "modality modality"]:
 
 
 def _weigh(key, proposal: _Proposal, surrogate, sizes) -> tuple[np.ndarray, np.ndarray]:
-    count = POINTS if sum(sizes) * surrogate.centre.shape[1] <= 1000 else POINTS // 8
+    # As many as there is time for: each costs a Cholesky factor.
+    count = int(np.clip(OPERATIONS / surrogate.centre.size**3, LEAST_POINTS, MOST_POINTS))
     standard = stats.t.ppf(_lattice(key, count, len(proposal.centre)), DEGREES)
     tau = np.maximum(np.abs(proposal.centre + standard @ proposal.root.T), LEAST_TAU)
     log_evidence = np.asarray(_evidence(jnp.asarray(tau), surrogate, sizes))

@@ -63,9 +63,7 @@ def around(
     return Surrogate(centre, value, slope, curvature, mode.likelihood.value - value)
 
 
-def given(
-    tau: Float[Array, " modality"], surrogate: Surrogate, sizes: tuple[int, ...]
-) -> Given:
+def given(tau: Float[Array, " modality"], surrogate: Surrogate, sizes: tuple[int, ...]) -> Given:
     """The Gaussian of z given τ, in closed form, without the records."""
     centre = surrogate.centre
     scale = jnp.repeat(newton.columns(tau, sizes), centre.shape[1])
@@ -79,9 +77,7 @@ def given(
     return Given(mean.reshape(centre.shape), cholesky, log_evidence)
 
 
-def log_density(
-    u: Float[Array, "draw p free"], surrogate: Surrogate
-) -> Float[Array, " draw"]:
+def log_density(u: Float[Array, "draw p free"], surrogate: Surrogate) -> Float[Array, " draw"]:
     """The surrogate's log-likelihood of every draw."""
     apart = (u - surrogate.centre[None]).reshape(len(u), -1)
     bent = apart @ surrogate.curvature / 2

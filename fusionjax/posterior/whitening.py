@@ -18,6 +18,7 @@ D²h (D_0/D)^(b/2). h makes the mean, and the constant C the correlations, right
 It is a change of variables and no prior: the Jacobian is Σ log D + Σ log τ and constants.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -117,7 +118,7 @@ def _whiten(ground, sizes) -> tuple[Whitening, int]:
     free = surrogate.centre.shape[1]
     curvature = _relative(surrogate.curvature, sizes, free)
     ends = [0, *np.cumsum(sizes) * free]
-    parts = [slice(*ab) for ab in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [slice(*ab) for ab in pairwise(ends)]
     values, bases = zip(*(np.linalg.eigh(curvature[part, part]) for part in parts), strict=True)
     value, basis = np.maximum(np.concatenate(values), 0.0), np.asarray(block_diag(*bases))
     fall, evaluations = _fall(basis, ground, sizes)
@@ -127,10 +128,9 @@ def _whiten(ground, sizes) -> tuple[Whitening, int]:
     colour = np.linalg.inv(np.linalg.cholesky(shrink[:, None] * precision * shrink[None, :])).T
     mean = np.asarray(gaussian.given(jnp.asarray(scales.mode), surrogate, sizes).mean).ravel()
     linear = (basis.T @ (tau * mean)) / shrink ** (2 - fall / 2)
-    whitening = Whitening(
-        np.log(scales.mode), scales.root, bases, value, fall, linear, colour
-    )
-    return jax.tree.map(jnp.asarray, whitening), evaluations
+    mode = np.log(scales.mode)
+    constants = (mode, scales.root, bases, value, fall, linear, colour)
+    return Whitening(*jax.tree.map(jnp.asarray, constants)), evaluations
 
 
 def _fall(basis, ground, sizes) -> tuple[Float[np.ndarray, " d"], int]:

@@ -35,8 +35,11 @@ from fusionjax.posterior.types import INTERCEPT, relative
 TAU = np.array([0.7, 1.3])
 
 
-def simulated(seed: int, rows: int, sizes: tuple[int, ...], classes: int, tau=None):
-    """Observations drawn from the prior (at `tau` where it is given), the bias and true (θ, τ)."""
+def simulated(seed: int, rows: int, sizes: tuple[int, ...], classes: int, tau=None, rarest=None):
+    """Observations drawn from the prior (at `tau` where it is given), the bias and true (θ, τ).
+
+    The class frequencies are as 1 : 2 : … unless `rarest` is that of the first.
+    """
     rng = np.random.default_rng(seed)
     tau = np.abs(rng.normal(size=len(sizes))) if tau is None else np.asarray(tau)
     features = tuple(np.c_[np.ones(rows), rng.normal(size=(rows, p - 1))] for p in sizes)
@@ -44,7 +47,10 @@ def simulated(seed: int, rows: int, sizes: tuple[int, ...], classes: int, tau=No
     spread = [t * relative(p) for t, p in zip(tau, sizes, strict=True)]
     theta = tuple(s * rng.normal(size=(classes, len(s))) for s in spread)
     theta = tuple(weights - weights.mean(0) for weights in theta)
-    bias = np.log(np.arange(1.0, classes + 1) / np.arange(1.0, classes + 1).sum())
+    frequency = np.arange(1.0, classes + 1)
+    if rarest is not None:
+        frequency[0] = rarest / (1 - rarest) * frequency[1:].sum()
+    bias = np.log(frequency / frequency.sum())
     parts = [f @ weights.T for f, weights in zip(features, theta, strict=True)]
     energy = bias + sum(presence[:, i, None] * part for i, part in enumerate(parts))
     label = np.argmax(energy + rng.gumbel(size=energy.shape), axis=1)

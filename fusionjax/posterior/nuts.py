@@ -79,9 +79,9 @@ def sample(
     return _posterior(theta, tau, chains, trace.cost, ground.scales.evaluations + passes, *after)
 
 
-@partial(jax.jit, static_argnames=("sizes", "warmup", "draws"))
+@partial(jax.jit, static_argnames=("sizes", "warmup", "draws", "accept"))
 def run(
-    keys: Key, aim: Target, sizes: tuple[int, ...], warmup: int, draws: int, accept: float | Array
+    keys: Key, aim: Target, sizes: tuple[int, ...], warmup: int, draws: int, accept: float
 ) -> Trace:
     """A chain for each of the keys, started from draws under the surrogate likelihood."""
     shapes = (aim.whitening.mode.shape, aim.whitening.value.shape)
@@ -94,10 +94,10 @@ def run(
 
     state = kernel.init(keys, warmup, starts, (), {})
     state, (_, _, _, spent) = lax.scan(step, state, length=warmup)
-    x, *cost = lax.scan(step, state, length=draws)[1]
+    x, diverging, accepted, steps = lax.scan(step, state, length=draws)[1]
     placed = lax.map(jax.vmap(lambda x: place(x, aim.whitening, sizes)), x)
     log_tau, u = (jnp.swapaxes(part, 0, 1) for part in placed[:2])
-    return Trace(log_tau, u, Cost(*cost, spent))
+    return Trace(log_tau, u, Cost(diverging, accepted, steps, spent))
 
 
 def _normal(key, shapes):

@@ -1,6 +1,6 @@
 """What is the posterior of multinomial logits on open data? Reference draws to hold samplers to.
 
-    python -m experiments.reference_posteriors [--out FOLDER] [--thin 3]
+    python -m experiments.reference_posteriors [--out FOLDER] [--thin 8]
 
 A few minutes on two cores; no network. Three of scikit-learn's data sets, their features
 standardised and divided into modalities, under the program of `posterior/program.py`. Each gets
@@ -43,7 +43,7 @@ class Config:
     """Folder for the draws, one .npz a posterior; none are kept without it."""
     draws: int = 2500
     """Of each of four chains, after thinning."""
-    thin: int = 3
+    thin: int = 8
     results: Path = RESULTS
 
 
@@ -65,14 +65,14 @@ def summary(name: str, config: Config) -> dict[str, Any]:
     """Means, deviations and quantiles of a reference posterior, and whether it is accepted."""
     observations, bias = records(name)
     draws = config.draws * config.thin
-    found = nuts.fit(jax.random.key(0), observations, bias, draws=draws, warmup=1000, accept=0.9)
+    found = nuts.fit(jax.random.key(0), observations, bias, draws=draws, warmup=1000, accept=0.98)
     kept = {
         key: np.asarray(x).reshape(CHAINS, draws, *x.shape[1:])[:, :: config.thin]
         for key, x in _named(found).items()
     }
     if config.out:
         config.out.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(config.out / f"{name}.npz", **kept)
+        np.savez_compressed(config.out / f"{name}.npz", allow_pickle=False, **kept)
     r_hat, bulk, tail = mixing(kept)
     lag = max(float(np.max(np.abs(_lag(x)))) for x in kept.values())
     divergences = found.certificate.divergences

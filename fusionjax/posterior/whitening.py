@@ -1,4 +1,4 @@
-"""Coordinates in which the posterior is near to a standard normal, for NUTS and SVI.
+"""Coordinates in which the posterior is near to a standard normal, for NUTS.
 
 x ↦ (τ, u) with log τ = mode + root x_τ, and for modality i, in the eigenbasis U of its part of the
 likelihood's curvature (eigenvalues λ, in units of the prior's relative deviations),

@@ -10,6 +10,7 @@ there is one member, and every training record is unseen.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -22,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from fusionjax import posterior, presence, splits, train
 from fusionjax.fusion.log_linear import log_linear
 from fusionjax.model import Map, Member, encoder_stack, mapped
-from fusionjax.posterior import Observations, Posterior, laplace, nuts
+from fusionjax.posterior import Observations, Posterior
 from fusionjax.posterior.newton import zero_sum_basis
 from fusionjax.study import Study, ordered, sample
 from fusionjax.train import TrainConfig, Trained
@@ -42,8 +43,8 @@ class FitConfig:
     """Weights in θ for an untrained encoder at most: class − 1 for each feature it keeps."""
     folds: int = 4
     """Members of the model, where an encoder is trained."""
-    posterior: Literal["laplace", "nuts"] = "laplace"
-    """The engine for θ; nuts is the reference, and slow."""
+    posterior: Literal["auto", "laplace", "importance", "independence", "nuts"] = "laplace"
+    """The engine for θ; auto takes the cheapest that certifies itself, nuts is the reference."""
     draws: int = 400
     """Draws of θ (with nuts: in each of four chains)."""
     believed: float = 0.9
@@ -103,7 +104,7 @@ def theta(
     """θ's posterior on what each member makes of its unseen records (or, to compare, of seen)."""
     if progress:
         progress(f"posterior of θ by {config.posterior}", 0, 1, float("nan"))
-    engine = {"laplace": laplace, "nuts": nuts}[config.posterior]
+    engine = import_module(f"fusionjax.posterior.{config.posterior}")
     observations = observe(study, stack, parts, config.seed, seen=seen)
     return engine.fit(jax.random.key(config.seed), observations, bias, draws=config.draws)
 

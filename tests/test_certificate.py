@@ -1,12 +1,14 @@
 """Diagnostics against ArviZ, and on draws whose faults are known."""
 
+import time
 import warnings
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fusionjax.posterior import Certificate, Posterior, certificate, laplace, nuts
+from fusionjax.posterior import Certificate, Posterior, certificate, observe, psis
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -46,18 +48,18 @@ def test_k_hat_is_arvizs(shape, draws):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = float(arviz.psislw(log_weights)[1])
-    assert certificate.k_hat(log_weights) == pytest.approx(expected, abs=0.02)
+    assert psis.k_hat(log_weights) == pytest.approx(expected, abs=0.02)
 
 
 def test_k_hat_of_degenerate_weights():
-    assert certificate.k_hat(np.zeros(100)) == 0.0
-    assert certificate.k_hat(np.array([0.0] * 99 + [np.nan])) == np.inf
-    assert certificate.k_hat(np.array([0.0] * 99 + [200.0])) > 0.7
+    assert psis.k_hat(np.zeros(100)) == 0.0
+    assert psis.k_hat(np.array([0.0] * 99 + [np.nan])) == np.inf
+    assert psis.k_hat(np.array([0.0] * 99 + [200.0])) > 0.7
 
 
 def test_effective_counts_weights():
-    assert certificate.effective(np.zeros(7)) == pytest.approx(7)
-    assert certificate.effective(np.array([0.0, -800.0])) == pytest.approx(1)
+    assert psis.effective(np.zeros(7)) == pytest.approx(7)
+    assert psis.effective(np.array([0.0, -800.0])) == pytest.approx(1)
 
 
 def test_export_to_arviz_keeps_chains_apart():
@@ -72,24 +74,58 @@ def test_export_to_arviz_keeps_chains_apart():
     np.testing.assert_array_equal(data["tau"].values[:, :, 0], [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]])
 
 
-def test_nuts_fails_each_check_out_loud():
-    extra = {"diverging": np.array([[False, True]]), "accept_prob": 0.5 * np.ones(2)}
-    extra["num_steps"] = np.array([3, 4])
-    verdict = nuts._certify({"tau": independent(0, draws=50)}, extra, 1.0)
-    assert not verdict.ok
-    assert verdict.divergences == 1
-    assert verdict.likelihood_evaluations == 7
-    assert [note.split()[0] for note in verdict.notes if "ESS" in note] == ["bulk", "tail"]
-    assert any("divergent" in note for note in verdict.notes)
+def judged(**figures):
+    ones = jnp.ones((4, 2))
+    observations = observe((ones,), jnp.ones((4, 1), bool), jnp.asarray([0, 1, 0, 1]), 2)
+    return certificate.verdict("an engine", observations, time.perf_counter(), **figures)
 
 
-def test_laplace_fails_when_its_draws_cannot_vouch():
+def test_each_check_fails_out_loud():
+    good = {"r_hat": 1.0, "ess_bulk": 500.0, "ess_tail": 500.0, "divergences": 0}
+    assert judged(**good).ok
+    for name, wrong in (("r_hat", 1.02), ("r_hat", np.inf), ("ess_bulk", 399.0)):
+        verdict = judged(**good | {name: wrong})
+        assert not verdict.ok
+        assert len(verdict.notes) == 1
+    assert "tail" in judged(ess_tail=3.0).notes[0]
+    assert "divergent" in judged(divergences=1).notes[0]
+    assert judged(r_hat=np.nan).ok is False
+    assert judged().d2_over_n == 1.0
+
+
+def test_weights_that_cannot_vouch_fail():
     rng = np.random.default_rng(0)
     gaussian, heavy = 0.1 * rng.normal(size=400), 5 * rng.standard_cauchy(400)
-    assert laplace._certify(np.zeros(32), gaussian, 1, 1.0).ok
-    far = laplace._certify(np.zeros(32), heavy, 1, 1.0)
+    assert judged(log_ratio=gaussian, least_share=0.5).ok
+    far = judged(log_ratio=heavy)
     assert not far.ok
-    assert "k_hat" in far.notes[-1]
-    few = laplace._certify(np.r_[0.0, np.full(31, -50.0)], gaussian, 1, 1.0)
-    assert not few.ok
-    assert "points of τ" in few.notes[-1]
+    assert "k_hat" in far.notes[0]
+    uneven = judged(log_ratio=1.5 * rng.normal(size=400), least_share=0.5)
+    assert not uneven.ok
+    assert "only" in uneven.notes[-1]
+    assert not judged(log_ratio=np.full(400, np.nan)).ok
+
+
+def test_the_shape_of_a_minute_tail_does_not_matter():
+    """Weights barely above 1, of which the largest have a heavy tail."""
+    log_ratio = np.zeros(1000)
+    log_ratio[:50] = 1e-3 * (np.random.default_rng(1).random(50) ** -1.2)
+    verdict = judged(log_ratio=log_ratio)
+    assert verdict.ok
+    assert not judged(log_ratio=1000 * np.minimum(log_ratio, 0.05)).ok
+
+
+def test_smoothed_weights_are_arvizs():
+    uniform = np.random.default_rng(4).random(1000)
+    log_weights = 0.6 * np.log(1 / uniform)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = arviz.psislw(log_weights)[0]
+    found = np.log(psis.normalised(psis.smooth(log_weights)[0]))
+    np.testing.assert_allclose(found, np.asarray(expected), atol=0.02)
+
+
+def test_resampling_is_as_even_as_the_weights():
+    weights = np.array([0.1, 0.0, 0.4, 0.5])
+    chosen = psis.resample(jax.random.key(0), np.log(weights + 1e-300), 1000)
+    assert np.max(np.abs(np.bincount(chosen, minlength=4) - 1000 * weights)) <= 1

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,22 +14,43 @@ from numpyro.distributions.transforms import ZeroSumTransform
 from numpyro.infer.util import potential_energy
 from scipy.special import logsumexp
 
-from fusionjax.posterior import Observations, Posterior, laplace, newton, nuts, observe, program
+from fusionjax.posterior import (
+    Observations,
+    Posterior,
+    auto,
+    importance,
+    independence,
+    laplace,
+    newton,
+    nuts,
+    observe,
+    program,
+    proposals,
+    scales,
+    whitening,
+)
+from fusionjax.posterior import surrogate as gaussian
 from fusionjax.posterior.types import INTERCEPT, relative
 
 TAU = np.array([0.7, 1.3])
 
 
-def simulated(seed: int, rows: int, sizes: tuple[int, ...], classes: int, tau=None):
-    """Observations drawn from the prior (at `tau` where it is given), the bias and true (θ, τ)."""
+def simulated(seed: int, rows: int, sizes: tuple[int, ...], classes: int, tau=None, rarest=None):
+    """Observations drawn from the prior (at `tau` where it is given), the bias and true (θ, τ).
+
+    The class frequencies are as 1 : 2 : … unless `rarest` is that of the first.
+    """
     rng = np.random.default_rng(seed)
     tau = np.abs(rng.normal(size=len(sizes))) if tau is None else np.asarray(tau)
     features = tuple(np.c_[np.ones(rows), rng.normal(size=(rows, p - 1))] for p in sizes)
     presence = rng.random((rows, len(sizes))) < 0.8
-    spread = [t * relative(f) for t, f in zip(tau, features, strict=True)]
+    spread = [t * relative(p) for t, p in zip(tau, sizes, strict=True)]
     theta = tuple(s * rng.normal(size=(classes, len(s))) for s in spread)
     theta = tuple(weights - weights.mean(0) for weights in theta)
-    bias = np.log(np.arange(1.0, classes + 1) / np.arange(1.0, classes + 1).sum())
+    frequency = np.arange(1.0, classes + 1)
+    if rarest is not None:
+        frequency[0] = rarest / (1 - rarest) * frequency[1:].sum()
+    bias = np.log(frequency / frequency.sum())
     parts = [f @ weights.T for f, weights in zip(features, theta, strict=True)]
     energy = bias + sum(presence[:, i, None] * part for i, part in enumerate(parts))
     label = np.argmax(energy + rng.gumbel(size=energy.shape), axis=1)
@@ -82,7 +104,7 @@ def test_log_density_is_the_programs_with_its_constants(problem, seed):
         np.testing.assert_allclose(ours + half_normal, theirs, rtol=1e-12)
 
 
-def test_gradient_and_precision_are_numpyros_derivatives(problem):
+def test_expansion_is_numpyros_derivatives(problem):
     observations, bias = problem
     with jax.enable_x64(True):
         z, tau = jnp.asarray(np.random.default_rng(2).normal(size=(7, 2))), jnp.asarray(TAU)
@@ -90,11 +112,13 @@ def test_gradient_and_precision_are_numpyros_derivatives(problem):
         def flat(x):
             return numpyro_log_density(x.reshape(z.shape), tau, observations, bias)
 
-        slope = newton.gradient(z, tau, observations, bias).ravel()
+        scale = np.repeat(newton.columns(tau, (3, 4)), 2)
+        expansion = newton.expand(z * scale[::2, None], observations, bias)
+        slope = scale * expansion.slope.ravel() - z.ravel()
         np.testing.assert_allclose(slope, jax.jit(jax.grad(flat))(z.ravel()), rtol=1e-9, atol=1e-12)
-        curvature = newton.precision(z, tau, observations, bias)
+        precision = np.eye(14) + scale[:, None] * expansion.curvature * scale[None, :]
         np.testing.assert_allclose(
-            -curvature, jax.jit(jax.hessian(flat))(z.ravel()), rtol=1e-9, atol=1e-12
+            -precision, jax.jit(jax.hessian(flat))(z.ravel()), rtol=1e-9, atol=1e-12
         )
 
 
@@ -104,10 +128,11 @@ def test_gradient_and_precision_are_numpyros_derivatives(problem):
 def test_newton_finds_the_mode(problem):
     mode = newton.solve(TAU, *problem, tolerance=1e-18)
     with jax.enable_x64(True):
-        assert np.max(np.abs(newton.gradient(mode.z, jnp.asarray(TAU), *problem))) < 1e-8
+        slope = jax.grad(newton.log_joint)(mode.z, jnp.asarray(TAU), *problem)
+        assert np.max(np.abs(slope)) < 1e-8
         product = mode.cholesky @ mode.cholesky.T
-        exact = newton.precision(mode.z, jnp.asarray(TAU), *problem)
-        np.testing.assert_allclose(product, exact, rtol=1e-9, atol=1e-12)
+        exact = -jax.hessian(newton.log_joint)(mode.z, jnp.asarray(TAU), *problem)
+        np.testing.assert_allclose(product, exact.reshape(14, 14), rtol=1e-9, atol=1e-12)
 
 
 def test_start_does_not_change_the_mode(problem):
@@ -117,16 +142,105 @@ def test_start_does_not_change_the_mode(problem):
     assert newton.solve(TAU, *problem, start=cold.z).steps == 1
 
 
-def test_evidence_slope_is_the_derivative_of_the_evidence(problem):
-    def evidence(tau):
-        return float(newton.solve(tau, *problem, tolerance=1e-16).log_evidence)
+def test_sums_over_blocks_of_rows_are_the_whole(problem, monkeypatch):
+    observations, bias = problem
+    with jax.enable_x64(True):
+        u = jnp.asarray(np.random.default_rng(4).normal(size=(7, 2)))
+        draws = u[None] + jnp.asarray(np.random.default_rng(5).normal(size=(70, 7, 2)))
+        mode = newton.solve(TAU, observations, bias)
 
+        def everything():
+            mean = newton.mean(mode, jnp.asarray(TAU), observations, bias)
+            gains = newton.gains(draws, u, observations, bias)
+            return *newton.expand(u, observations, bias), mean, gains
+
+        whole = everything()
+        monkeypatch.setattr(newton, "BLOCK", 25)
+        for a, b in zip(whole, everything(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
+        each = [newton.log_likelihood(one, observations, bias) for one in draws[:3]]
+        gain = np.array(each) - newton.log_likelihood(u, observations, bias)
+        np.testing.assert_allclose(whole[-1][:3], gain, rtol=1e-9)
+
+
+def test_features_in_float32_find_the_same_mode(problem):
+    observations, bias = problem
+    single = tuple(f.astype(jnp.float32) for f in observations.features)
+    mode = newton.solve(TAU, observations, bias)
+    other = newton.solve(TAU, observations._replace(features=single), bias)
+    np.testing.assert_allclose(mode.z, other.z, atol=1e-5)
+    np.testing.assert_allclose(mode.cholesky, other.cholesky, rtol=1e-4, atol=1e-4)
+
+
+# The surrogate likelihood
+
+
+@pytest.fixture(scope="module")
+def surrogate(problem):
     mode = newton.solve(TAU, *problem, tolerance=1e-16)
     with jax.enable_x64(True):
-        squares, known = newton.evidence_slope(mode, jnp.asarray(TAU), *problem)
+        return mode, gaussian.around(mode, jnp.asarray(TAU), *problem)
+
+
+def test_surrogate_has_laplaces_evidence_and_mean_where_it_was_made(problem, surrogate):
+    mode, found = surrogate
+    with jax.enable_x64(True):
+        at = gaussian.given(jnp.asarray(TAU), found, (3, 4))
+        mean = newton.mean(mode, jnp.asarray(TAU), *problem)
+    np.testing.assert_allclose(at.log_evidence, mode.log_evidence, rtol=1e-12)
+    np.testing.assert_allclose(at.mean, mean, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(at.cholesky, mode.cholesky, rtol=1e-9, atol=1e-12)
+
+
+def test_slope_of_the_surrogates_evidence_is_that_of_laplaces(problem, surrogate):
+    """Which is why its mean is moved from the mode."""
+
+    def laplaces(tau):
+        return float(newton.solve(tau, *problem, tolerance=1e-16).log_evidence)
+
     factors = np.exp(1e-4 * np.eye(2))
-    differences = [(evidence(TAU * f) - evidence(TAU / f)) / 2e-4 for f in factors]
-    np.testing.assert_allclose(squares - known, differences, rtol=1e-5, atol=1e-7)
+    differences = np.array([(laplaces(TAU * f) - laplaces(TAU / f)) / 2e-4 for f in factors])
+    with jax.enable_x64(True):
+        slope = np.asarray(scales._slope(jnp.asarray(TAU), surrogate[1], (3, 4))[0])
+    np.testing.assert_allclose(slope - 1 + TAU**2, differences, atol=0.02)
+
+
+def test_draws_under_the_surrogate_have_its_density(problem, surrogate):
+    """log N(u | τ) = log surrogate(u) + log N(u; 0, τ²) − log evidence, which fixes the weights."""
+    with jax.enable_x64(True):
+        tau, found = jnp.asarray(TAU), surrogate[1]
+        at = gaussian.given(tau, found, (3, 4))
+        noise = jnp.asarray(np.random.default_rng(6).normal(size=(5, 14)))
+        u = gaussian.place(noise, tau, at, (3, 4))
+        z = u / newton.columns(tau, (3, 4))[None, :, None]
+        log_det = jnp.sum(jnp.log(jnp.diagonal(at.cholesky)))
+        drawn = log_det - jnp.sum(noise**2, axis=1) / 2
+        joint = gaussian.log_density(u, found) - jnp.sum(z**2, axis=(1, 2)) / 2
+        np.testing.assert_allclose(joint - at.log_evidence, drawn, rtol=1e-9)
+
+
+def test_whitened_density_is_the_programs_with_the_jacobian(problem):
+    """Every term: against NumPyro's potential and autodiff's Jacobian, up to one constant."""
+    observations, bias, _ = simulated(0, 60, (3, 4), 3)
+    ground = proposals.groundwork(jax.random.key(0), observations, bias)
+    aim, _ = whitening.target(ground, (3, 4))
+    with jax.enable_x64(True):
+        aim, exact = newton.double(aim), (ground.exact, ground.exact_bias)
+        rng, constants = np.random.default_rng(7), []
+
+        def sites(x):
+            at = whitening.place((x[:2], x[2:]), aim.whitening, (3, 4))
+            z = at.u / newton.columns(jnp.exp(at.log_tau), (3, 4))[:, None]
+            return jnp.concatenate([at.log_tau, z.ravel()])
+
+        for _ in range(4):
+            x = jnp.asarray(rng.normal(size=16))
+            there = sites(x)
+            z = there[2:].reshape(7, 2)
+            jacobian = np.linalg.slogdet(jax.jacobian(sites)(x))[1]
+            theirs = numpyro_log_density(z, jnp.exp(there[:2]), *exact) + jacobian
+            constants.append(whitening.log_density((x[:2], x[2:]), aim, (3, 4)) - theirs)
+    np.testing.assert_allclose(constants, constants[0], atol=1e-4)
 
 
 def grid_log_joint(observations, bias, tau, axis):
@@ -207,9 +321,21 @@ def test_laplace_against_quadrature(key, tiny, exact):
     np.testing.assert_allclose(sd, exact[1], rtol=0.2)
 
 
-def test_nuts_against_quadrature(key, tiny, exact):
-    posterior = nuts.fit(key, *tiny, draws=800, warmup=300)
-    ess = posterior.certificate.ess_bulk
+@pytest.mark.parametrize(
+    "fit",
+    [
+        partial(importance.fit, draws=2000),
+        partial(independence.fit, draws=2000),
+        partial(nuts.fit, draws=1000),
+        pytest.param(partial(nuts.fit, draws=800, plain=True), marks=pytest.mark.slow),
+        partial(auto.fit, draws=2000),
+    ],
+    ids=["importance", "independence", "nuts", "plain", "auto"],
+)
+def test_exact_engines_against_quadrature(key, tiny, exact, fit):
+    posterior = fit(key, *tiny)
+    # Resampled draws vary by the proposals that they come from and by the resampling.
+    ess = 1 / (1 / posterior.certificate.ess_bulk + 1 / len(posterior.tau))
     assert ess > 400
     mean, sd = summary(posterior)
     assert np.all(np.abs(mean - exact[0]) < 5 * exact[1] / np.sqrt(ess))
@@ -293,7 +419,7 @@ def test_hard_data_has_finite_zero_sum_draws(key, case):
     presence = jnp.stack([jnp.ones(len(label), bool), jnp.zeros(len(label), bool)], axis=1)
     bias = jnp.log(jnp.asarray([0.5, 0.3, 0.2]))
     observations = observe(features, presence, jnp.asarray(label), 3)
-    posterior = laplace.fit(key, observations, bias, draws=50)
+    posterior = importance.fit(key, observations, bias, draws=50)
     for theta, size in zip(posterior.theta, newton.sizes(observations), strict=True):
         assert theta.shape == (50, 3, size)
         assert np.all(np.isfinite(theta))

@@ -6,47 +6,23 @@ comes from `posterior.laplace` or `posterior.nuts` on the same mapped observatio
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
 from fusionjax import presence as missing
 from fusionjax.log_linear import Theta, log_prob
-from fusionjax.posterior import Observations, newton
+from fusionjax.posterior import Observations, newton, proposals, scales
 from fusionjax.types import Key
 
 DROPOUT = 0.5
-STEPS = 6
-LEAST_TAU = 1e-3
 
 
 def theta(observations: Observations, bias: Float[Array, " class"]) -> Theta:
-    """The mode of θ at the scales that maximise evidence times their half-normal prior.
-
-    MacKay's (1992) update of log τ, from 1/√p, for a few steps; the same weights as
-    `posterior.scales` starts from.
-    """
-    sizes = newton.sizes(observations)
-    tau, u = 1 / np.sqrt(np.array(sizes, float)), None
+    """The mode of θ at the mode of P(log τ | y): where every engine's posterior is anchored."""
     with jax.enable_x64(True):
-        exact, exact_bias = newton.double((observations, bias))
-    mode = None
-    for _ in range(STEPS):
-        columns = _columns(tau, observations)
-        mode = newton.solve(tau, exact, exact_bias, None if u is None else u / columns, 1e-4)
-        u = np.asarray(mode.z) * columns
-        with jax.enable_x64(True):
-            slope = _slope(mode, jnp.asarray(tau), exact, exact_bias)
-        squares, known = (np.asarray(part) for part in slope)
-        now = (1 - known + np.sqrt((1 - known) ** 2 + 4 * tau**2 * squares)) / 2
-        moved, tau = np.abs(np.log(now) / 2 - np.log(tau)), np.sqrt(np.maximum(now, LEAST_TAU**2))
-        if np.max(moved) < 0.05:
-            break
-    mode = newton.solve(tau, exact, exact_bias, u / _columns(tau, observations), 1e-6)
-    basis = newton.zero_sum_basis(len(bias))
-    weights = basis @ (np.asarray(mode.z) * _columns(tau, observations)).T
-    parts = np.split(weights.astype(np.float32), np.cumsum(sizes)[:-1], axis=1)
-    return tuple(jnp.asarray(part) for part in parts)
+        _, surrogate, _ = scales.anchor(*newton.prepare(observations, bias))
+        centre = proposals.theta(surrogate.centre[None], newton.sizes(observations))
+    return tuple(part[0] for part in centre)
 
 
 def augmented(
@@ -91,12 +67,3 @@ def concatenated(
     """1, then the features without their constants, 0 where missing, then `others`."""
     vectors = [f[:, 1:] for f in missing.blank(features, presence)]
     return jnp.concatenate([jnp.ones((len(presence), 1)), *vectors, *others], axis=1)
-
-
-_slope = jax.jit(newton.evidence_slope)
-
-
-def _columns(tau: np.ndarray, observations: Observations) -> np.ndarray:
-    return np.asarray(newton.columns(jnp.asarray(tau, jnp.float32), observations.features))[
-        :, None
-    ].astype(float)

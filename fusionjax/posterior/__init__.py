@@ -1,8 +1,10 @@
 """The posterior over θ on frozen features: one program, and one engine a file.
 
-`program` states prior and likelihood in NumPyro. `nuts` draws from it and is the reference;
-`laplace` approximates it by Gaussians around `newton`'s modes, with the scales integrated. Every
-engine is `fit(key, observations, bias, *, draws, ...) -> Posterior`.
+`program` states prior and likelihood in NumPyro. `nuts` draws from it and is the reference.
+`laplace` puts a Gaussian in the likelihood's place (`newton`, `surrogate`) and integrates the
+`scales`; `importance` and `independence` make exact draws of its `proposals`; `auto` takes the
+cheapest engine that certifies itself. Every engine is
+`fit(key, observations, bias, *, draws, ...) -> Posterior`.
 """
 
 from fusionjax.posterior.types import Certificate, Observations, Posterior, check, observe

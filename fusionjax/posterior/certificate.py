@@ -1,6 +1,6 @@
 """What a posterior must show before it is believed, and its export to ArviZ."""
 
-import math
+import time
 import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from fusionjax.posterior.types import Posterior
+from fusionjax.posterior import psis
+from fusionjax.posterior.types import Certificate, Observations, Posterior
 
 if TYPE_CHECKING:
     from arviz import InferenceData
 
 MOST_R_HAT = 1.01
 LEAST_ESS = 400.0
+LEAST_EXCESS = 0.01
+"""Part of the weight that the tail may exceed the rest by, whatever its shape."""
 
 
 def mixing(chains: dict[str, np.ndarray]) -> tuple[float, float, float]:
@@ -37,32 +40,78 @@ def mixing(chains: dict[str, np.ndarray]) -> tuple[float, float, float]:
     )
 
 
-def k_hat(log_weights: Float[np.ndarray, " draw"]) -> float:
-    """Pareto shape of the largest importance weights, by the rule of Vehtari et al. (2024).
+def verdict(
+    engine: str,
+    observations: Observations,
+    started: float,
+    *,
+    r_hat: float | None = None,
+    ess_bulk: float | None = None,
+    ess_tail: float | None = None,
+    divergences: int | None = None,
+    accept: float | None = None,
+    log_ratio: Float[np.ndarray, " draw"] | None = None,
+    least_share: float = 0.0,
+    likelihood_evaluations: int | None = None,
+    notes: tuple[str, ...] = (),
+) -> Certificate:
+    """The certificate of these figures: each that is given must pass, and what fails says so.
 
-    "Pareto smoothed importance sampling": the tail of min(n/5, 3√n) weights, the estimator of
-    Zhang and Stephens (2009) and a weak prior towards 1/2. Weights that are all alike give 0,
-    weights that are not finite give inf.
+    `log_ratio` are the log importance weights of independent draws, from which come k̂, and their
+    effective number, which must be `least_share` of them. `started` is what `time.perf_counter()`
+    was when the engine began.
     """
-    if not np.all(np.isfinite(log_weights)):
-        return math.inf
-    size = math.ceil(min(len(log_weights) / 5, 3 * math.sqrt(len(log_weights))))
-    ordered = np.sort(np.exp(log_weights - np.max(log_weights)))
-    excess = ordered[-size:] - ordered[-size - 1]
-    if excess[-1] < 1e-9:
-        return 0.0
-    return (size * _pareto_shape(np.maximum(excess, 1e-300)) + 5.0) / (size + 10.0)
-
-
-def most_k_hat(draws: int) -> float:
-    """The Pareto shape up to which this many weighted draws can be relied on, at most 0.7."""
-    return min(1.0 - 1.0 / math.log10(draws), 0.7)
-
-
-def effective(log_weights: Float[np.ndarray, " draw"]) -> float:
-    """Kish's effective number of weighted draws, (Σw)²/Σw²."""
-    weights = np.exp(log_weights - np.max(log_weights))
-    return float(np.sum(weights) ** 2 / np.sum(weights**2))
+    shape, share, excess, limit = None, None, 0.0, 0.7
+    if log_ratio is not None:
+        shape, limit = psis.k_hat(log_ratio), psis.most_k_hat(len(log_ratio))
+        share = psis.effective(log_ratio) / len(log_ratio) if shape < np.inf else 0.0
+        excess = psis.tail_excess(log_ratio)
+    checks = (
+        (r_hat, lambda x: x <= MOST_R_HAT, f"r_hat {{:.3f}} is above {MOST_R_HAT}: draw longer"),
+        (
+            ess_bulk,
+            lambda x: x >= LEAST_ESS,
+            f"bulk ESS {{:.0f}} is below {LEAST_ESS:.0f}: draw more",
+        ),
+        (
+            ess_tail,
+            lambda x: x >= LEAST_ESS,
+            f"tail ESS {{:.0f}} is below {LEAST_ESS:.0f}: draw more",
+        ),
+        (divergences, lambda x: x == 0, "{} divergent transitions: the draws may miss a region"),
+        (
+            shape,
+            lambda x: x < limit or excess < LEAST_EXCESS,
+            f"k_hat {{:.2f}} is not below {limit:.2f}: θ is not near enough to Gaussian for these "
+            "draws to show how near; compare with nuts",
+        ),
+        (
+            share,
+            lambda x: x >= least_share,
+            "the true density makes of these draws only {:.0%}: θ is not near enough to Gaussian; "
+            "compare with nuts",
+        ),
+    )
+    failed = tuple(
+        text.format(value)
+        for value, passes, text in checks
+        if value is not None and not passes(value)
+    )
+    theta = sum(f.shape[1] for f in observations.features) * (observations.onehot.shape[1] - 1)
+    return Certificate(
+        engine=engine,
+        ok=not failed,
+        r_hat=r_hat,
+        ess_bulk=ess_bulk,
+        ess_tail=ess_tail,
+        divergences=divergences,
+        accept=accept,
+        k_hat=shape,
+        likelihood_evaluations=likelihood_evaluations,
+        seconds=time.perf_counter() - started,
+        notes=(*notes, *failed),
+        d2_over_n=theta**2 / max(float(np.sum(observations.weight)), 1.0),
+    )
 
 
 def to_arviz(posterior: Posterior) -> "InferenceData":
@@ -74,18 +123,6 @@ def to_arviz(posterior: Posterior) -> "InferenceData":
     }
     dims = {f"theta_{i}": ["class", f"feature_{i}"] for i in range(len(posterior.theta))}
     return arviz.from_dict(posterior=chains, dims=dims | {"tau": ["modality"]})
-
-
-def _pareto_shape(excess: Float[np.ndarray, " tail"]) -> float:
-    size = len(excess)
-    grid = np.arange(1, 31 + math.isqrt(size)) - 0.5
-    quartile = excess[int(size / 4 + 0.5) - 1]
-    rate = 1 / excess[-1] + (1 - np.sqrt((len(grid) + 0.0) / grid)) / (3 * quartile)
-    shape = np.mean(np.log1p(-rate[:, None] * excess[None, :]), axis=1)
-    profile = size * (np.log(-rate / shape) - shape - 1)
-    weight = np.exp(profile - np.max(profile))
-    best = np.sum(rate * weight) / np.sum(weight)
-    return float(np.mean(np.log1p(-best * excess)))
 
 
 def _flat(data):

@@ -1,16 +1,19 @@
-"""The mode of θ given the scales, its curvature, and the Laplace evidence, in float64.
+"""The mode of θ given the scales, its curvature, and the Laplace evidence, by passes over the rows.
 
 Works in the program's own non-centred coordinates: z [p, class-1], columns of all modalities one
-after another, with θᵀ = τ z Bᵀ for an orthonormal basis B of the zero-sum space and τ the prior
-deviation of each column. There the prior is N(0, I), so the precision
+after another, with weights u = τz, θᵀ = u Bᵀ for an orthonormal basis B of the zero-sum space, and
+τ the prior deviation of each column. There the prior is N(0, I), so the precision
 
-    I + Σ_n w_n τF_n τF_nᵀ ⊗ Bᵀ(diag(p_n) − p_n p_nᵀ)B
+    I + τ (Σ_n w_n F_n F_nᵀ ⊗ Bᵀ(diag(p_n) − p_n p_nᵀ)B) τ
 
 is never below the identity: separable classes, duplicated columns and fewer records than weights
-need no special care.
+need no special care. Sums over rows run block by block, so that beyond the features themselves
+memory does not grow with the rows. Everything is in float64 but the products of features, which are
+in the features' own type and summed over blocks in float64: call under `jax.enable_x64(True)`.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,36 +25,42 @@ from jaxtyping import Float
 from fusionjax.posterior.types import Observations, relative
 
 MOST_STEPS = 100
+BLOCK = 4096
+CHUNK = 64
+SMALL = 1e8
+
+
+class Expansion(NamedTuple):
+    """The log-likelihood at some weights u, in nats, its gradient and minus its Hessian there.
+
+    Rows and columns of `curvature` are in the order of `u.ravel()`.
+    """
+
+    value: Float[Array, ""]
+    slope: Float[Array, "p free"]
+    curvature: Float[Array, "d d"]
 
 
 class Mode(NamedTuple):
     """The maximum over z; its arrays are in float64, so use them under `jax.enable_x64(True)`.
 
-    `cholesky` is the lower factor of the precision at `z`, rows in the order of `z.ravel()`;
-    `log_evidence` the Laplace approximation of log P(y | τ), `log_joint` its value at `z`, both in
-    nats; `steps` counts the evaluations.
+    `likelihood` is expanded there; `cholesky` is the lower factor of the precision of z, rows in
+    the order of `z.ravel()`; `log_evidence` the Laplace approximation of log P(y | τ), `log_joint`
+    its value at `z`, both in nats; `steps` counts the passes over the rows.
     """
 
     z: Float[Array, "p free"]
+    likelihood: Expansion
     cholesky: Float[Array, "d d"]
     log_evidence: float
     log_joint: float
     steps: int
 
 
-class _Problem(NamedTuple):
-    design: Float[Array, "row p"]
-    onehot: Float[Array, "row class"]
-    weight: Float[Array, " row"]
-    bias: Float[Array, " class"]
-    basis: Float[Array, "class free"]
-
-
 class _State(NamedTuple):
     z: Float[Array, "p free"]
-    value: Float[Array, ""]
+    likelihood: Expansion
     cholesky: Float[Array, "d d"]
-    log_det: Float[Array, ""]
     direction: Float[Array, "p free"]
     decrement: Float[Array, ""]
     steps: Array
@@ -66,16 +75,19 @@ def solve(
 ) -> Mode:
     """Newton's method with backtracking, from `start` (else 0), until twice the gap is `tolerance`.
 
-    Raises FloatingPointError if the mode is not reached.
+    Raises FloatingPointError if the mode is not reached, in float64 throughout if need be.
     """
     with jax.enable_x64(True):
         start = jnp.zeros((sum(sizes(observations)), bias.shape[0] - 1)) if start is None else start
-        observations, bias, tau, start = double((observations, bias, tau, start))
+        bias, tau, start = double((bias, tau, start))
         end = _solve(tau, observations, bias, start, tolerance)
-    value, log_det, steps = float(end.value), float(end.log_det), int(end.steps)
-    if steps >= MOST_STEPS or not np.isfinite(value - log_det):
-        raise FloatingPointError(f"no mode of θ after {steps} Newton steps at τ = {tau}")
-    return Mode(end.z, end.cholesky, value - log_det / 2, value, steps)
+        if not _reached(end) and observations.features[0].dtype != jnp.float64:
+            end = _solve(tau, double(observations), bias, start, tolerance)
+        if not _reached(end):
+            raise FloatingPointError(f"no mode of θ after {end.steps} Newton steps at τ = {tau}")
+        value = float(end.likelihood.value - jnp.sum(end.z**2) / 2)
+        half_log_det = float(jnp.sum(jnp.log(jnp.diagonal(end.cholesky))))
+    return Mode(end.z, end.likelihood, end.cholesky, value - half_log_det, value, int(end.steps))
 
 
 def double(tree):
@@ -86,6 +98,17 @@ def double(tree):
         return x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
     return jax.tree.map(one, tree)
+
+
+def prepare(
+    observations: Observations, bias: Float[Array, " class"]
+) -> tuple[Observations, Float[Array, " class"]]:
+    """In float64; features too, unless there are so many that they are better left as they are."""
+    products = len(observations.weight) * sum(sizes(observations)) ** 2 * len(bias) ** 2
+    features = observations.features
+    observations, bias = double((observations._replace(features=()), bias))
+    features = double(features) if products < SMALL else features
+    return observations._replace(features=features), bias
 
 
 def zero_sum_basis(classes: int) -> Float[np.ndarray, "class free"]:
@@ -102,11 +125,55 @@ def sizes(observations: Observations) -> tuple[int, ...]:
     return tuple(feature.shape[1] for feature in observations.features)
 
 
-def columns(
-    tau: Float[Array, " modality"], features: tuple[Float[Array, "row _"], ...]
-) -> Float[Array, " total"]:
+def columns(tau: Float[Array, " modality"], sizes: tuple[int, ...]) -> Float[Array, " total"]:
     """The prior deviation of the weights on every column of the concatenated features."""
-    return jnp.concatenate([tau[i] * relative(f) for i, f in enumerate(features)])
+    return jnp.concatenate([tau[i] * jnp.asarray(relative(p)) for i, p in enumerate(sizes)])
+
+
+def over_rows(term: Callable[[Observations], Any], observations: Observations) -> Any:
+    """Σ term(rows) over blocks of `BLOCK` rows; `term` must weigh every row by its weight.
+
+    The last block reaches back for its full length, and weighs by 0 what was counted before.
+    """
+    rows = len(observations.weight)
+    if rows <= BLOCK:
+        return term(observations)
+
+    def add(total, start):
+        first = jnp.minimum(start, rows - BLOCK)
+        block = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, first, BLOCK), observations)
+        fresh = first + jnp.arange(BLOCK) >= start
+        block = block._replace(weight=jnp.where(fresh, block.weight, 0))
+        return jax.tree.map(jnp.add, total, term(block)), None
+
+    shapes = jax.eval_shape(term, jax.tree.map(lambda x: x[:BLOCK], observations))
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return lax.scan(add, zero, jnp.arange(0, rows, BLOCK))[0]
+
+
+def log_likelihood(
+    u: Float[Array, "p free"], observations: Observations, bias: Float[Array, " class"]
+) -> Float[Array, ""]:
+    """The program's weighted sum of log P(y | F, θ), in nats."""
+
+    def term(block):
+        log_prob = jax.nn.log_softmax(_energy(u, block, bias), axis=1)
+        return jnp.sum(_double(block.weight)[:, None] * block.onehot * log_prob)
+
+    return over_rows(term, observations)
+
+
+def expand(
+    u: Float[Array, "p free"], observations: Observations, bias: Float[Array, " class"]
+) -> Expansion:
+    """The log-likelihood around u, in one pass over the rows and in closed form."""
+    value, slope, blocks = over_rows(lambda block: _expand(u, block, bias), observations)
+    free = u.shape[1]
+    place = np.zeros((free, free), int)
+    first, second = np.triu_indices(free)
+    place[first, second] = place[second, first] = np.arange(len(first))
+    curvature = blocks[place].transpose(2, 0, 3, 1).reshape(u.size, u.size)
+    return Expansion(value, slope, curvature)
 
 
 def log_joint(
@@ -116,27 +183,38 @@ def log_joint(
     bias: Float[Array, " class"],
 ) -> Float[Array, ""]:
     """log P(y | z, τ) − |z|²/2, in nats: the program's log density given τ, less its constants."""
-    return _log_joint(z, _problem(tau, observations, bias))
+    u = columns(tau, sizes(observations))[:, None] * z
+    return log_likelihood(u, observations, bias) - jnp.sum(z**2) / 2
 
 
-def gradient(
-    z: Float[Array, "p free"],
-    tau: Float[Array, " modality"],
+def gains(
+    u: Float[Array, "draw p free"],
+    centre: Float[Array, "p free"],
     observations: Observations,
     bias: Float[Array, " class"],
-) -> Float[Array, "p free"]:
-    """∂ log_joint / ∂z = τFᵀ w(Y − P) B − z."""
-    return _gradient(z, _problem(tau, observations, bias))
+) -> Float[Array, " draw"]:
+    """log P(y | u) − log P(y | centre) of every draw, in nats.
 
+    Differences are taken row by row and then summed, so that a sum over many rows keeps its digits.
+    """
+    basis = zero_sum_basis(len(bias))
 
-def precision(
-    z: Float[Array, "p free"],
-    tau: Float[Array, " modality"],
-    observations: Observations,
-    bias: Float[Array, " class"],
-) -> Float[Array, "d d"]:
-    """−∂² log_joint / ∂z², rows in the order of `z.ravel()`."""
-    return _precision(z, _problem(tau, observations, bias))
+    def some(u):
+        change = (u - centre[None]) @ basis.T
+
+        def term(block):
+            design, at = _design(block), jax.nn.log_softmax(_energy(centre, block, bias), axis=1)
+            turned = change.transpose(1, 0, 2).reshape(design.shape[1], -1).astype(design.dtype)
+            shift = jnp.matmul(design, turned, precision="highest")
+            shift = shift.reshape(len(design), *change.shape[::2])
+            log_z = jax.nn.logsumexp(at.astype(shift.dtype)[:, None, :] + shift, axis=2)
+            own = jnp.sum(block.onehot.astype(shift.dtype)[:, None, :] * shift, axis=2)
+            return _double(block.weight) @ _double(own - log_z)
+
+        return over_rows(term, observations)
+
+    chunks = jnp.pad(u, ((0, -len(u) % CHUNK), (0, 0), (0, 0))).reshape(-1, CHUNK, *u.shape[1:])
+    return lax.map(some, chunks).ravel()[: len(u)]
 
 
 def mean(
@@ -150,118 +228,102 @@ def mean(
     E z ≈ ẑ − A⁻¹g, with A the precision and g the gradient of log|A|/2 at the mode (the first-order
     term of Tierney and Kadane 1986, "Accurate approximations for posterior moments").
     """
-    return mode.z - _variance_and_swell(mode, _problem(tau, observations, bias))[1]
-
-
-def evidence_slope(
-    mode: Mode,
-    tau: Float[Array | np.ndarray, " modality"],
-    observations: Observations,
-    bias: Float[Array, " class"],
-) -> tuple[Float[Array, " modality"], Float[Array, " modality"]]:
-    """|z_i|² and γ_i, whose difference is ∂ log_evidence / ∂ log τ_i.
-
-    γ_i = Σ (1 − variance of z) + 2 ẑ_i·A⁻¹g, with A and g as for `mean`: the number of weights of
-    modality i that the data determine (MacKay 1992, "Bayesian interpolation"), and what the move of
-    the mode does to the curvature, which he left out.
-    """
-    variance, swell = _variance_and_swell(mode, _problem(tau, observations, bias))
-    known = 1 - variance + 2 * mode.z * swell
-    ends = np.cumsum(sizes(observations))[:-1]
-    squares = [jnp.sum(part) for part in jnp.split(mode.z**2, ends)]
-    return jnp.stack(squares), jnp.stack([jnp.sum(part) for part in jnp.split(known, ends)])
-
-
-def _variance_and_swell(mode, problem):
-    """diag(A⁻¹) and A⁻¹ ∂(log|A|/2)/∂z, both in the shape of z."""
+    scale = columns(jnp.asarray(tau), sizes(observations))[:, None]
     inverse = cho_solve((mode.cholesky, True), jnp.eye(mode.z.size))
-    slope = _half_log_det_slope(mode.z, inverse, problem).ravel()
-    swell = cho_solve((mode.cholesky, True), slope)
-    return jnp.diagonal(inverse).reshape(mode.z.shape), swell.reshape(mode.z.shape)
+    blocks = inverse.reshape(*mode.z.shape, *mode.z.shape).transpose(1, 3, 0, 2)
+    covariance = blocks * (scale @ scale.T)[None, None]
+    slope = over_rows(
+        lambda block: _half_log_det_slope(scale * mode.z, covariance, block, bias), observations
+    )
+    step = cho_solve((mode.cholesky, True), (scale * slope).ravel())
+    return mode.z - step.reshape(mode.z.shape)
 
 
-def _half_log_det_slope(z, inverse, problem):
-    """∂/∂z of log|A|/2, by way of the variance of every row's energies."""
-    free = z.shape[1]
-    blocks = inverse.reshape(*z.shape, *z.shape).transpose(1, 3, 0, 2).reshape(-1, len(z), len(z))
-    pairs = lax.map(lambda b: jnp.sum((problem.design @ b) * problem.design, axis=1), blocks)
-    variance = problem.basis @ pairs.T.reshape(-1, free, free) @ problem.basis.T
-
-    def half_trace(z):
-        prob = jax.nn.softmax(_energy(z, problem), axis=1)
-        own = jnp.einsum("nk,nkk->n", prob, variance)
-        return problem.weight @ (own - jnp.einsum("nk,nkl,nl->n", prob, variance, prob)) / 2
-
-    return jax.grad(half_trace)(z)
+def _double(x):
+    return x.astype(jnp.float64)
 
 
-def _problem(tau, observations, bias) -> _Problem:
-    design = jnp.concatenate(observations.features, axis=1)
-    scaled = design * columns(tau, observations.features)[None, :]
-    basis = jnp.asarray(zero_sum_basis(bias.shape[0]), design.dtype)
-    return _Problem(scaled, observations.onehot, observations.weight, bias, basis)
+def _design(block):
+    return jnp.concatenate(block.features, axis=1)
 
 
-def _energy(z, problem):
-    return problem.bias[None, :] + problem.design @ (z @ problem.basis.T)
+def _energy(u, block, bias):
+    return bias[None, :] + _double(_design(block)) @ (u @ zero_sum_basis(len(bias)).T)
 
 
-def _log_joint(z, problem):
-    log_prob = jax.nn.log_softmax(_energy(z, problem), axis=1)
-    return jnp.sum(problem.weight[:, None] * problem.onehot * log_prob) - jnp.sum(z**2) / 2
+def _expand(u, block, bias):
+    """Value, slope, and the curvature's blocks for pairs of basis vectors, upper triangle."""
+    design, weight, basis = _design(block), _double(block.weight), zero_sum_basis(len(bias))
+    log_prob = jax.nn.log_softmax(_energy(u, block, bias), axis=1)
+    prob = jnp.exp(log_prob)
+    value = jnp.sum(weight[:, None] * block.onehot * log_prob)
+    slope = _double(design).T @ (weight[:, None] * (block.onehot - prob) @ basis)
+
+    def pair(a, b):
+        spread = prob @ (a * b) - (prob @ a) * (prob @ b)
+        scaled = (weight * spread).astype(design.dtype)[:, None] * design
+        return _double(jnp.matmul(design.T, scaled, precision="highest"))
+
+    first, second = np.triu_indices(basis.shape[1])
+    vectors = jnp.asarray(basis.T)
+    return value, slope, lax.map(lambda ab: pair(*ab), (vectors[first], vectors[second]))
 
 
-def _gradient(z, problem):
-    residual = problem.onehot - jax.nn.softmax(_energy(z, problem), axis=1)
-    return problem.design.T @ (problem.weight[:, None] * residual @ problem.basis) - z
+def _half_log_det_slope(u, covariance, block, bias):
+    """∂/∂u of log|A|/2, by way of the variance of every row's energies.
 
-
-def _precision(z, problem):
-    prob = jax.nn.softmax(_energy(z, problem), axis=1)
-    free = problem.basis.shape[1]
+    log|A| changes by tr(A⁻¹ ∂A), which for a row with energies' covariance V is the change of
+    Σ_k p_k V_kk − pᵀVp; its derivative by the energies is in closed form.
+    """
+    design, basis = _design(block), jnp.asarray(zero_sum_basis(len(bias)))
+    free = basis.shape[1]
     first, second = np.triu_indices(free)
 
-    def block(pair):
-        a, b = problem.basis[:, pair[0]], problem.basis[:, pair[1]]
-        spread = prob @ (a * b) - (prob @ a) * (prob @ b)
-        return (problem.design * (problem.weight * spread)[:, None]).T @ problem.design
+    def pair(ab):
+        product = jnp.matmul(design, covariance[ab].astype(design.dtype), precision="highest")
+        return _double(jnp.sum(product * design, axis=1))
 
-    blocks = lax.map(block, jnp.stack([first, second], axis=1))
     place = np.zeros((free, free), int)
     place[first, second] = place[second, first] = np.arange(len(first))
-    size = z.size
-    return blocks[place].transpose(2, 0, 3, 1).reshape(size, size) + jnp.eye(size)
+    pairs = lax.map(pair, (jnp.asarray(first), jnp.asarray(second)))
+    variance = basis @ pairs[place].transpose(2, 0, 1) @ basis.T
+    prob = jax.nn.softmax(_energy(u, block, bias), axis=1)
+    own = jnp.diagonal(variance, axis1=1, axis2=2) - 2 * jnp.einsum("nkl,nl->nk", variance, prob)
+    slope = prob * (own - jnp.sum(prob * own, axis=1, keepdims=True)) / 2
+    return _double(design).T @ (_double(block.weight)[:, None] * slope @ basis)
 
 
 @jax.jit
 def _solve(tau, observations, bias, start, tolerance) -> _State:
-    problem = _problem(tau, observations, bias)
+    scale = columns(tau, sizes(observations))[:, None]
 
     def unfinished(state):
         return (state.decrement > tolerance) & (state.steps < MOST_STEPS)
 
     def step(state):
-        z = state.z + _length(state, problem) * state.direction
-        return _evaluate(z, state.steps + 1, problem)
+        value = state.likelihood.value - jnp.sum(state.z**2) / 2
 
-    return lax.while_loop(unfinished, step, _evaluate(start, jnp.asarray(1), problem))
+        def too_long(length):
+            """Until the objective rises enough (Armijo), of 1, 1/2, 1/4, …"""
+            ahead = log_joint(state.z + length * state.direction, tau, observations, bias)
+            return (length > 1e-9) & ~(ahead >= value + 1e-4 * length * state.decrement)
+
+        length = lax.while_loop(too_long, lambda length: length / 2, jnp.ones_like(value))
+        tried = 1 - jnp.round(jnp.log2(length)).astype(int)
+        return evaluate(state.z + length * state.direction, state.steps + tried + 1)
+
+    def evaluate(z, steps):
+        likelihood = expand(scale * z, observations, bias)
+        slope = scale * likelihood.slope - z
+        each = jnp.repeat(scale, z.shape[1])
+        precision = jnp.eye(z.size) + each[:, None] * likelihood.curvature * each[None, :]
+        cholesky = jnp.linalg.cholesky(precision)
+        direction = cho_solve((cholesky, True), slope.ravel()).reshape(z.shape)
+        return _State(z, likelihood, cholesky, direction, jnp.sum(slope * direction), steps)
+
+    return lax.while_loop(unfinished, step, evaluate(start, jnp.asarray(1)))
 
 
-def _evaluate(z, steps, problem) -> _State:
-    slope = _gradient(z, problem)
-    cholesky = jnp.linalg.cholesky(_precision(z, problem))
-    log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(cholesky)))
-    direction = cho_solve((cholesky, True), slope.ravel()).reshape(z.shape)
-    decrement = jnp.sum(slope * direction)
-    return _State(z, _log_joint(z, problem), cholesky, log_det, direction, decrement, steps)
-
-
-def _length(state, problem):
-    """The first of 1, 1/2, 1/4, … at which the objective rises enough (Armijo)."""
-
-    def too_long(length):
-        value = _log_joint(state.z + length * state.direction, problem)
-        enough = state.value + 1e-4 * length * state.decrement
-        return (length > 1e-9) & ~(value >= enough)
-
-    return lax.while_loop(too_long, lambda length: length / 2, jnp.ones_like(state.value))
+def _reached(end: _State) -> bool:
+    finite = np.isfinite(end.decrement) & np.all(np.isfinite(end.cholesky))
+    return bool(finite & (end.steps < MOST_STEPS))

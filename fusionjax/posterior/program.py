@@ -28,7 +28,7 @@ def model(observations: Observations, bias: Float[Array, " class"]) -> None:
     for i, feature in enumerate(observations.features):
         weights = dist.ZeroSumNormal(1.0, (classes,)).expand([feature.shape[1]]).to_event(1)
         z = jnp.asarray(numpyro.sample(f"z_{i}", weights))
-        deviation = tau[i] * relative(feature)
+        deviation = tau[i] * jnp.asarray(relative(feature.shape[1]), tau.dtype)
         theta.append(numpyro.deterministic(f"theta_{i}", deviation[None, :] * z.T))
     numpyro.factor("log_likelihood", log_likelihood(tuple(theta), observations, bias))
 

@@ -1,141 +1,174 @@
-"""The modalities' scales τ, integrated numerically with θ integrated by Laplace.
+"""The modalities' scales τ, integrated numerically with θ integrated in closed form.
 
-P(τ | y) ∝ P(y | τ) HalfNormal(τ), with P(y | τ) the Laplace evidence. Joint maximisation over
-(θ, τ) is unbounded, and the maximum of the evidence alone is another posterior, so neither is used:
-τ is drawn by importance sampling. A half-normal is a normal folded at 0, so the proposal is a
-Student t folded at 0: it fits a scale that the data determine and one that they leave near 0.
+P(τ | y) ∝ P(y | τ) HalfNormal(τ), with P(y | τ) the evidence under the surrogate likelihood. Joint
+maximisation over (θ, τ) is unbounded, and the maximum of the evidence alone is another posterior,
+so neither is used: τ is drawn by importance resampling. A half-normal is a normal folded at 0, so
+the proposal is a Student t folded at 0: it fits a scale that the data determine and one that they
+leave near 0.
 """
 
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jaxtyping import Float, Int
+from jax import Array, lax
+from jax.scipy.linalg import cho_solve
+from jaxtyping import Float
 from scipy import stats
 from scipy.special import logsumexp
 
-from fusionjax.posterior import newton
-from fusionjax.posterior.certificate import effective
+from fusionjax.posterior import newton, psis
+from fusionjax.posterior import surrogate as gaussian
+from fusionjax.posterior.surrogate import Surrogate
 from fusionjax.posterior.types import Observations
 from fusionjax.types import Key
 
-ROUNDS = 3
+ANCHORS = 6
+ROUNDS = 4
+LEAST_POINTS, MOST_POINTS = 256, 4096
+OPERATIONS = 4e9
 DEGREES = 5.0
 LEAST_TAU = 1e-6
 
 
 class Scales(NamedTuple):
-    """Points of τ with their log importance weights and, at each, the mode u = τz of θ."""
+    """Points of τ with their log importance weights; where P(log τ | y) is highest, and the inverse
+
+    root of its curvature there; `evaluations` counts passes over the rows.
+    """
 
     tau: Float[np.ndarray, "point modality"]
     log_weight: Float[np.ndarray, " point"]
-    u: list[Float[np.ndarray, "p free"]]
+    mode: Float[np.ndarray, " modality"]
+    root: Float[np.ndarray, "modality modality"]
+    surrogate: Surrogate
     evaluations: int
+
+    @property
+    def log_evidence(self) -> float:
+        """log P(y) under the surrogate, in nats."""
+        return float(logsumexp(self.log_weight) - np.log(len(self.log_weight)))
+
+
+def describe(scales: Scales) -> str:
+    """For a certificate's notes."""
+    points, carried = len(scales.tau), psis.effective(scales.log_weight)
+    return f"τ integrated over {points} points, {carried:.0f} effective"
 
 
 class _Proposal(NamedTuple):
-    """A folded Student t over τ: centre and root of its spread; and u at a mode near the centre."""
+    """A folded Student t over τ: its centre, and a root of its spread."""
 
     centre: Float[np.ndarray, " modality"]
     root: Float[np.ndarray, "modality modality"]
-    u: Float[np.ndarray, "p free"]
-    evaluations: int
-
-
-class _Slope(NamedTuple):
-    """∂ log P(log τ | y)/∂ log τ, where it would vanish next, the mode, and what that cost."""
-
-    value: Float[np.ndarray, " modality"]
-    target: Float[np.ndarray, " modality"]
-    u: Float[np.ndarray, "p free"]
-    evaluations: int
 
 
 def integrate(key: Key, observations: Observations, bias: Float[Array, " class"]) -> Scales:
     """Weighted points of τ. Where few of them carry the weight, the proposal is fitted to them.
 
-    Takes float64 arrays, under `jax.enable_x64(True)`.
+    Takes arrays from `newton.prepare`, under `jax.enable_x64(True)`.
     """
-    proposal = _locate(observations, bias)
-    evaluations = proposal.evaluations
-    for round_key in jax.random.split(key, ROUNDS):
-        scales = _weigh(round_key, proposal, observations, bias)
-        evaluations += scales.evaluations
-        if effective(scales.log_weight) > len(scales.tau) / 3:
-            break
-        proposal = _refit(scales, proposal)
-    return scales._replace(evaluations=evaluations)
-
-
-def resample(key: Key, scales: Scales, draws: int) -> Int[np.ndarray, " point"]:
-    """How many of `draws` equally weighted draws stand on each point (systematic resampling)."""
-    ticks = (float(jax.random.uniform(key)) + np.arange(draws)) / draws
-    ends = np.cumsum(_normalised(scales.log_weight))
-    chosen = np.minimum(np.searchsorted(ends, ticks), len(ends) - 1)
-    return np.bincount(chosen, minlength=len(ends))
-
-
-def mode(
-    tau: Float[np.ndarray, " modality"],
-    u: Float[np.ndarray, "p free"],
-    observations: Observations,
-    bias: Float[Array, " class"],
-    tolerance: float = 1e-6,
-) -> newton.Mode:
-    """The mode of z given τ, sought from the weights u."""
-    return newton.solve(tau, observations, bias, u / _columns(tau, observations), tolerance)
-
-
-def _locate(observations, bias) -> _Proposal:
-    """The mode of P(log τ | y) by a fixed point, and the curvature there by differences."""
     sizes = newton.sizes(observations)
-    s = -np.log(sizes) / 2
-    slopes = [_slope(s, np.zeros((sum(sizes), len(bias) - 1)), observations, bias)]
-    while np.max(np.abs(slopes[-1].target - s)) > 0.1 and len(slopes) < 10:
-        s = slopes[-1].target
-        slopes.append(_slope(s, slopes[-1].u, observations, bias))
-    here, step = slopes[-1], 0.1
-    ahead = [_slope(s + row, here.u, observations, bias) for row in step * np.eye(len(s))]
-    root = _root(np.array([(here.value - other.value) / step for other in ahead]))
-    tau = np.exp(s + np.clip(root @ root.T @ here.value, -1.0, 1.0))
-    evaluations = sum(slope.evaluations for slope in slopes + ahead)
-    return _Proposal(tau, tau[:, None] * root, here.u, evaluations)
+    tau, surrogate, evaluations = anchor(observations, bias)
+    root = _spread(tau, surrogate, sizes)
+    proposal = _Proposal(tau, tau[:, None] * root)
+    for round_key in jax.random.split(key, ROUNDS):
+        points, log_weight = _weigh(round_key, proposal, surrogate, sizes)
+        if psis.effective(log_weight) > len(points) / 2:
+            break
+        proposal = _refit(points, log_weight, proposal)
+    return Scales(points, log_weight, tau, root, surrogate, evaluations)
 
 
-def _slope(s, u, observations, bias) -> _Slope:
-    """At s = log τ: |z_i|² − γ_i of the evidence, and 1 − τ_i² of log τ's half-normal prior.
+def anchor(
+    observations: Observations, bias: Float[Array, " class"]
+) -> tuple[Float[np.ndarray, " modality"], Surrogate, int]:
+    """The mode of P(log τ | y) and the surrogate around θ's mode there, each found by the other.
 
-    With τ_i z_i and γ_i held it is a quadratic in τ_i², whose root is the next s (MacKay's update).
+    Takes arrays from `newton.prepare`, under `jax.enable_x64(True)`; the last is how often the rows
+    were passed over.
     """
-    tau = np.exp(s)
-    at = mode(tau, u, observations, bias, tolerance=1e-4)
-    squares, known = map(np.asarray, _evidence_slope(at, jnp.asarray(tau), observations, bias))
-    root = (1 - known + np.sqrt((1 - known) ** 2 + 4 * tau**2 * squares)) / 2
-    target = np.log(np.maximum(root, LEAST_TAU**2)) / 2
-    return _Slope(squares - known + 1 - tau**2, target, _weights(at, tau, observations), at.steps)
+    sizes = newton.sizes(observations)
+    tau, start, evaluations = 1 / np.sqrt(np.array(sizes, float)), None, 0
+    for _ in range(ANCHORS):
+        mode = newton.solve(tau, observations, bias, start, tolerance=1e-6)
+        surrogate = _around(mode, jnp.asarray(tau), observations, bias)
+        evaluations += mode.steps + 1
+        target, start = map(np.asarray, _climb(jnp.asarray(tau), surrogate, sizes))
+        if np.max(np.abs(np.log(target / tau))) < 0.1:
+            break
+        tau = target
+    return tau, surrogate, evaluations
 
 
-_evidence_slope = jax.jit(newton.evidence_slope)
+_around = jax.jit(gaussian.around)
 
 
-def _root(curvature: Float[np.ndarray, "modality modality"]) -> np.ndarray:
-    """A root of the inverse of the symmetric part, in no direction wider than 1."""
+@partial(jax.jit, static_argnames="sizes")
+def _climb(tau, surrogate, sizes):
+    """The mode of P(log τ | y) under the surrogate from `tau` on, and the mean of z there."""
+
+    def unfinished(state):
+        return (jnp.max(jnp.abs(state[1])) > 0.01) & (state[2] < 100)
+
+    def step(state):
+        target = _slope(state[0], surrogate, sizes)[1]
+        return target, jnp.log(target / state[0]), state[2] + 1
+
+    end = lax.while_loop(unfinished, step, (tau, jnp.ones_like(tau), 0))[0]
+    return end, gaussian.given(end, surrogate, sizes).mean
+
+
+def _slope(tau, surrogate, sizes):
+    """∂ log P(log τ | y)/∂ log τ_i = E|z_i|² − d_i + 1 − τ_i², and the τ where it vanishes next.
+
+    With E u and the number of weights that the data determine, Σ(1 − variance of z), held, it is a
+    quadratic in τ_i², whose root that is (MacKay 1992, "Bayesian interpolation").
+    """
+    at = gaussian.given(tau, surrogate, sizes)
+    inverse = cho_solve((at.cholesky, True), jnp.eye(at.mean.size))
+    ends = np.cumsum(sizes)[:-1]
+
+    def by_modality(x):
+        return jnp.stack([jnp.sum(part) for part in jnp.split(x, ends)])
+
+    known = by_modality(1 - jnp.diagonal(inverse).reshape(at.mean.shape))
+    squares = by_modality(at.mean**2)
+    target = (1 - known + jnp.sqrt((1 - known) ** 2 + 4 * tau**2 * squares)) / 2
+    return squares - known + 1 - tau**2, jnp.sqrt(jnp.maximum(target, LEAST_TAU**2))
+
+
+@partial(jax.jit, static_argnames="sizes")
+def _slopes(tau, surrogate, sizes):
+    return lax.map(lambda one: _slope(one, surrogate, sizes)[0], tau)
+
+
+def _spread(tau, surrogate, sizes) -> Float[np.ndarray, "modality modality"]:
+    """A root of log τ's covariance by the curvature at its mode, in no direction wider than 1."""
+    step = 0.1
+    ahead = np.exp(step * np.concatenate([np.eye(len(tau)), -np.eye(len(tau))])) * tau
+    slopes = np.asarray(_slopes(jnp.asarray(ahead), surrogate, sizes))
+    curvature = (slopes[len(tau) :] - slopes[: len(tau)]) / (2 * step)
     values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
     return vectors / np.sqrt(np.maximum(values, 1.0))[None, :]
 
 
-def _weigh(key, proposal: _Proposal, observations, bias) -> Scales:
-    points = 64 if proposal.u.size <= 500 else 32  # each costs a few Cholesky factors
-    standard = stats.t.ppf(_lattice(key, points, len(proposal.centre)), DEGREES)
+def _weigh(key, proposal: _Proposal, surrogate, sizes) -> tuple[np.ndarray, np.ndarray]:
+    # As many as there is time for: each costs a Cholesky factor.
+    count = int(np.clip(OPERATIONS / surrogate.centre.size**3, LEAST_POINTS, MOST_POINTS))
+    standard = stats.t.ppf(_lattice(key, count, len(proposal.centre)), DEGREES)
     tau = np.maximum(np.abs(proposal.centre + standard @ proposal.root.T), LEAST_TAU)
-    modes = [mode(point, proposal.u, observations, bias) for point in tau]
-    log_evidence = np.array([at.log_evidence for at in modes])
-    log_weight = log_evidence - np.sum(tau**2, axis=1) / 2 - _log_density(tau, proposal)
-    u = [_weights(at, point, observations) for at, point in zip(modes, tau, strict=True)]
-    return Scales(tau, log_weight, u, sum(at.steps for at in modes))
+    log_evidence = np.asarray(_evidence(jnp.asarray(tau), surrogate, sizes))
+    prior = np.sum(stats.halfnorm.logpdf(tau), axis=1)
+    return tau, log_evidence + prior - _log_density(tau, proposal)
+
+
+@partial(jax.jit, static_argnames="sizes")
+def _evidence(tau, surrogate, sizes):
+    return lax.map(lambda one: gaussian.given(one, surrogate, sizes).log_evidence, tau)
 
 
 def _lattice(key: Key, points: int, dimensions: int) -> Float[np.ndarray, "point dimension"]:
@@ -152,29 +185,17 @@ def _lattice(key: Key, points: int, dimensions: int) -> Float[np.ndarray, "point
 
 
 def _log_density(tau, proposal: _Proposal) -> Float[np.ndarray, " point"]:
-    """Of the proposal, less a constant: what is folded onto τ is the sum over all its signs."""
+    """Of the proposal: what is folded onto τ is the sum over all its signs."""
     signs = np.array(list(product((1.0, -1.0), repeat=tau.shape[1])))
     apart = signs[:, None, :] * tau[None, :, :] - proposal.centre
     standard = apart @ np.linalg.inv(proposal.root).T
-    return np.asarray(logsumexp(np.sum(stats.t.logpdf(standard, DEGREES), axis=2), axis=0))
+    unfolded = logsumexp(np.sum(stats.t.logpdf(standard, DEGREES), axis=2), axis=0)
+    return np.asarray(unfolded) - np.linalg.slogdet(proposal.root)[1]
 
 
-def _refit(scales: Scales, proposal: _Proposal) -> _Proposal:
-    weight = _normalised(scales.log_weight)
-    centre = weight @ scales.tau
-    apart = scales.tau - centre
+def _refit(tau, log_weight, proposal: _Proposal) -> _Proposal:
+    weight = psis.normalised(log_weight)
+    centre = weight @ tau
+    apart = tau - centre
     spread = apart.T @ (weight[:, None] * apart) + 0.1 * proposal.root @ proposal.root.T
-    return _Proposal(centre, np.linalg.cholesky(spread), scales.u[int(np.argmax(weight))], 0)
-
-
-def _normalised(log_weight: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
-    weight = np.exp(log_weight - np.max(log_weight))
-    return weight / np.sum(weight)
-
-
-def _weights(at: newton.Mode, tau, observations) -> Float[np.ndarray, "p free"]:
-    return np.asarray(at.z) * _columns(tau, observations)
-
-
-def _columns(tau, observations) -> Float[np.ndarray, "p 1"]:
-    return np.asarray(newton.columns(jnp.asarray(tau), observations.features))[:, None]
+    return _Proposal(centre, np.linalg.cholesky(spread))

@@ -29,9 +29,11 @@ class Observations(NamedTuple):
 class Certificate(NamedTuple):
     """What was checked about a posterior; `None` where the engine has no such figure.
 
-    `r_hat` (rank-normalised, split) and both effective sample sizes are the worst over θ and τ;
-    `k_hat` is the Pareto shape of the importance weights of the draws. `ok` is False if any check
-    failed, and `notes` say which.
+    `r_hat` (rank-normalised, split) and both effective sample sizes are the worst over θ and τ of
+    chains, and of weighted draws Kish's number; `k_hat` is the Pareto shape of their importance
+    weights, `accept` the mean probability of acceptance. `d2_over_n` is the squared number of
+    weights per record: far above 1, θ is seldom near to Gaussian. `ok` is False if any check
+    failed; `notes` say which, and what was tried.
     """
 
     engine: str
@@ -45,6 +47,7 @@ class Certificate(NamedTuple):
     likelihood_evaluations: int | None
     seconds: float
     notes: tuple[str, ...]
+    d2_over_n: float | None = None
 
 
 class Posterior(NamedTuple):
@@ -77,10 +80,9 @@ def observe(
     return observations
 
 
-def relative(feature: Float[Array | np.ndarray, "row p"]) -> Float[np.ndarray, " p"]:
-    """Prior deviation of each of a modality's weights in units of τ; the constant comes first."""
-    first = np.arange(feature.shape[1]) == 0
-    return np.where(first, INTERCEPT, 1.0).astype(feature.dtype)
+def relative(size: int) -> Float[np.ndarray, " p"]:
+    """Prior deviation of a modality's `size` weights in units of τ; the constant comes first."""
+    return np.where(np.arange(size) == 0, INTERCEPT, 1.0)
 
 
 def check(observations: Observations) -> None:

@@ -1,0 +1,72 @@
+"""The default: tries what is cheap, looks at the certificate, and goes on to what is dearer.
+
+A pilot of Laplace's draws is weighed by the true density. Where the weights are even, `importance`
+makes exact draws of them; where they are less so, `independence` does; else, or where either's
+certificate fails, `nuts`, and once more for longer. The certificate's notes say what was tried and
+why it was left.
+"""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from fusionjax.posterior import importance, independence, nuts, proposals, psis
+from fusionjax.posterior.proposals import Groundwork
+from fusionjax.posterior.types import Observations, Posterior
+from fusionjax.types import Key
+
+PILOT = 128
+EVEN = 0.25
+MIDDLING = 0.1
+
+
+def fit(
+    key: Key,
+    observations: Observations,
+    bias: Float[Array, " class"],
+    *,
+    draws: int = 400,
+) -> Posterior:
+    """`draws` equally weighted draws in float32, by the first engine whose certificate is good.
+
+    Where none is, the last one's, which says so. Raises ValueError where `observations` cannot be
+    followed (see `check`).
+    """
+    scale_key, pilot_key, run_key = jax.random.split(key, 3)
+    ground = proposals.groundwork(scale_key, observations, bias)
+    pilot = proposals.draw(pilot_key, ground, PILOT).log_ratio
+    share, k_hat = psis.effective(pilot) / PILOT, psis.k_hat(pilot)
+    tried = (f"pilot of {PILOT}: {share:.0%} effective, k_hat {k_hat:.2f}",)
+    for found in _engines(run_key, ground, draws, share):
+        certificate = found.certificate
+        if certificate.ok:
+            break
+        tried += (f"{certificate.engine} failed: {'; '.join(certificate.notes)}",)
+    notes = (*tried, *certificate.notes) if certificate.ok else tried
+    return _thinned(found, draws)._replace(certificate=certificate._replace(notes=notes))
+
+
+def _engines(key: Key, ground: Groundwork, draws: int, share: float) -> Iterator[Posterior]:
+    """Posteriors from the cheapest on that the pilot leaves some hope for."""
+    keys = jax.random.split(key, 4)
+    if share >= EVEN:
+        yield importance.sample(keys[0], ground, draws=draws, proposed=2048)
+    if share >= MIDDLING:
+        yield independence.sample(keys[1], ground, draws=draws, proposed=16384)
+    each = -(-max(draws, 1000) // 4)
+    yield nuts.sample(keys[2], ground, draws=each, warmup=200, chains=4, accept=0.8)
+    yield nuts.sample(keys[3], ground, draws=8 * each, warmup=500, chains=4, accept=0.9)
+
+
+def _thinned(found: Posterior, draws: int) -> Posterior:
+    """Exactly `draws` draws, evenly from the chains."""
+    if len(found.tau) == draws:
+        return found
+    kept = np.linspace(0, len(found.tau) - 1, draws).astype(int)
+    chains = found.chains if draws % found.chains == 0 else 1
+    return Posterior(
+        tuple(theta[kept] for theta in found.theta), found.tau[kept], found.certificate, chains
+    )

@@ -1,0 +1,97 @@
+"""Independent draws of (θ, τ) from the posterior under the surrogate likelihood, and their weights.
+
+`laplace` takes them for the posterior's, `importance` weighs them, `independence` accepts or
+rejects them.
+"""
+
+import time
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Float
+
+from fusionjax.posterior import newton, psis
+from fusionjax.posterior import scales as scale
+from fusionjax.posterior import surrogate as gaussian
+from fusionjax.posterior.scales import Scales
+from fusionjax.posterior.types import Observations, check
+from fusionjax.types import Key
+
+
+class Groundwork(NamedTuple):
+    """What every engine starts from: the records, in float64 too, and the surrogate posterior.
+
+    `started` is what `time.perf_counter()` was before.
+    """
+
+    observations: Observations
+    bias: Float[Array, " class"]
+    exact: Observations
+    exact_bias: Float[Array, " class"]
+    scales: Scales
+    started: float
+
+
+class Proposals(NamedTuple):
+    """Draws of u = τz and τ; `log_ratio` is log P(y | u) less the surrogate's, in nats."""
+
+    u: Float[np.ndarray, "draw p free"]
+    tau: Float[np.ndarray, "draw modality"]
+    log_ratio: Float[np.ndarray, " draw"]
+
+
+def groundwork(key: Key, observations: Observations, bias: Float[Array, " class"]) -> Groundwork:
+    """Raises ValueError where `observations` cannot be followed (see `check`)."""
+    started = time.perf_counter()
+    check(observations)
+    with jax.enable_x64(True):
+        exact, exact_bias = newton.prepare(observations, bias)
+        scales = scale.integrate(key, exact, exact_bias)
+    return Groundwork(observations, bias, exact, exact_bias, scales, started)
+
+
+def draw(key: Key, ground: Groundwork, count: int) -> Proposals:
+    """`count` draws in no order, each at the price of one evaluation of the likelihood."""
+    scales, observations = ground.scales, ground.exact
+    point_key, noise_key = jax.random.split(key)
+    points = min(count, len(scales.tau))
+    each = -(-count // points)
+    with jax.enable_x64(True):
+        tau = jnp.asarray(scales.tau[psis.resample(point_key, scales.log_weight, points)])
+        u = _place(noise_key, tau, scales.surrogate, newton.sizes(observations), each)[:count]
+        log_ratio = np.asarray(_log_ratio(u, scales.surrogate, observations, ground.exact_bias))
+        return Proposals(np.asarray(u), np.tile(tau, (each, 1))[:count], log_ratio)
+
+
+def theta(
+    u: Float[Array | np.ndarray, "draw p free"], sizes: tuple[int, ...]
+) -> tuple[Float[Array, "draw class _"], ...]:
+    """θᵀ = u Bᵀ, one array a modality, in float32."""
+    basis = newton.zero_sum_basis(u.shape[2] + 1)
+    whole = np.einsum("kf,npf->nkp", basis, np.asarray(u), optimize=True).astype(np.float32)
+    return tuple(jnp.asarray(part) for part in np.split(whole, np.cumsum(sizes)[:-1], axis=2))
+
+
+@partial(jax.jit, static_argnames=("sizes", "each"))
+def _place(key, tau, surrogate, sizes, each):
+    """`each` draws of u for every τ, all τ in turn: the first draws have each another τ."""
+
+    def one(at):
+        point_key, tau = at
+        noise = jax.random.normal(point_key, (each, surrogate.centre.size), tau.dtype)
+        return gaussian.place(noise, tau, gaussian.given(tau, surrogate, sizes), sizes)
+
+    placed = lax.map(one, (jax.random.split(key, len(tau)), tau))
+    return placed.transpose(1, 0, 2, 3).reshape(-1, *surrogate.centre.shape)
+
+
+@jax.jit
+def _log_ratio(u, surrogate, observations, bias):
+    true = (
+        surrogate.value + surrogate.offset + newton.gains(u, surrogate.centre, observations, bias)
+    )
+    return true - gaussian.log_density(u, surrogate)

@@ -47,7 +47,7 @@ def test_experts_learn_and_say_little_of_what_looks_like_nothing_they_saw() -> N
     new = experts.scaled(x[:300], x[300:])[1]
     bias = np.log(np.bincount(label[:300], minlength=CLASSES) / 300).astype(np.float32)
     ψ = experts.kernel(own, "plain", 50, 0)
-    weight = experts.weights(ψ(own), label[:300], bias, 1e-4)
+    weight = experts.weights(ψ(own), label[:300], bias, 1e-4, np.ones(300, bool))
     said = experts.log_prob(ψ(new), weight, bias)
     assert (said.argmax(axis=1) == label[300:]).mean() > 0.95
     nothing = np.exp(experts.log_prob(ψ(far), weight, bias))

@@ -133,10 +133,9 @@ def _choose(view: np.ndarray, task: _Task) -> tuple[str, float]:
     out = task.fold == 0
 
     def loss(shape: str, penalty: float) -> float:
-        features = psi.kernel(view[~out], shape, task.landmarks, task.seed)
-        inside = features(view[~out]), task.label[~out]
-        weight = psi.weights(*inside, task.bias, penalty, None, task.steps)
-        prob = psi.log_prob(features(view[out]), weight, task.bias)
+        features = psi.kernel(view[~out], shape, task.landmarks, task.seed)(view)
+        weight = psi.weights(features, task.label, task.bias, penalty, ~out, None, task.steps)
+        prob = psi.log_prob(features[out], weight, task.bias)
         return -float(prob[np.arange(out.sum()), task.label[out]].mean())
 
     first = {(shape, PENALTIES[0]): loss(shape, PENALTIES[0]) for shape in psi.SHAPES}
@@ -155,11 +154,12 @@ def _predict(
     weight = None
     for k in range(int(task.fold.max()) + 1):
         out = task.fold == k
-        weight = psi.weights(own[~out], task.label[~out], task.bias, penalty, weight, task.steps)
+        weight = psi.weights(own, task.label, task.bias, penalty, ~out, weight, task.steps)
         plain[out] = psi.log_prob(own[out], weight, task.bias)
         mine = out[row]
         spoilt[mine] = psi.log_prob(practice[mine], weight, task.bias)
-    weight = psi.weights(own, task.label, task.bias, penalty, weight, task.steps)
+    everyone = np.ones(len(own), bool)
+    weight = psi.weights(own, task.label, task.bias, penalty, everyone, weight, task.steps)
     test = [psi.log_prob(features, weight, task.bias) for features in (clean, shown)]
     return plain, spoilt, test[0], test[1]
 

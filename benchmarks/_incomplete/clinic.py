@@ -32,14 +32,16 @@ SITES = 3
 OWNED = jnp.array([[True, True, False, True], [True, False, True, True], [False, True, True, True]])
 
 
-def run(patients: int, width: int, runs: int) -> dict[str, Any]:
+def run(
+    patients: int, width: int, runs: int, mechanisms: tuple[str, ...] = MECHANISMS
+) -> dict[str, Any]:
     """All of it, on one clinic; JSON values."""
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder) / "clinic", DIALS, patients, 0)
         records = ingest(card.load(path), Path(folder) / "cache")
         prepared = study.prepare(records)
         cohort = cohorts.encoded(prepared, width)
-        inputs = next(study.ordered(prepared, prepared.split.test[:256])).inputs
+        inputs = next(study.ordered(prepared, prepared.split.train[:256])).inputs
         cost = _cost(cohort, inputs, runs)
     truth = world.sample(np.random.default_rng(0), world.make(DIALS), patients)
     params = fit_all(cohort.train, cohort.bias)
@@ -48,7 +50,7 @@ def run(patients: int, width: int, runs: int) -> dict[str, Any]:
         "columns_a_modality": width,
         "severity": DIALS.severity,
         **_patterns(cohort, params, truth),
-        "grid": {m: _grid(cohort, m) for m in MECHANISMS},
+        "grid": {m: _grid(cohort, m) for m in mechanisms},
         "corruptions": _corruptions(cohort, params),
         "acquisition": _acquisition(cohort, params["gaussian"]),
         "cost": cost,

@@ -7,8 +7,8 @@ the donor is the first record of the next class, which may be a training record;
 test record of another class.
 
 Experts and the joint model ("concat") are fitted once, on clean training records. Held-out folds of
-these choose the kernel and the penalty of each view; shown with swaps among training records at the
-protocol's rate, they choose every method's temperature, π, and whether the joint model takes part.
+these choose the kernel and the penalty of each view; put through the protocol themselves, they
+choose every method's temperature, π, and whether the joint model takes part.
 """
 
 from typing import NamedTuple
@@ -20,11 +20,11 @@ from jaxtyping import Bool, Float, Int
 
 from benchmarks._incomplete import experts as psi
 from experiments.cards.multiview import Views
-from fusionjax.corrupt.swap import donors
 from fusionjax.mixture.singly import Seen
 
 NOISY, SIGMA, CONFLICT = 0.1, 0.5, 0.4
 PENALTIES = (1e-5, 1e-4)
+PRACTICE = 2
 
 # Accuracy in % under conflict: ECML as Xu et al. (2024) state it, the others as Table 3 of the FUML
 # paper (ICML 2025) does. Not reproduced here. No table of PML under this protocol could be found.
@@ -45,8 +45,8 @@ class Shown(NamedTuple):
 class Fitted(NamedTuple):
     """Predictions of one split, by models that did not fit the records in question.
 
-    `plain` and `practice` are held-out folds of the training records, without and with swaps;
-    `clean` and `shown` the test records, as they are and under the protocol.
+    `plain` and `practice` are held-out folds of the training records, as they are and under the
+    protocol; `clean` and `shown` are the test records, likewise.
     """
 
     plain: Seen
@@ -86,25 +86,21 @@ def fitted(data: Views, seed: int, landmarks: int, folds: int, steps: int) -> Fi
     spoilt = spoil(rng, tuple(clean for _, clean in pairs), data.label[test])
     fold = rng.integers(folds, size=len(train))
     task = _Task(label, bias, fold, landmarks, seed, steps)
-    rates = jnp.full(len(pairs), CONFLICT / len(pairs))
-    donor = np.asarray(
-        donors(jax.random.key(seed), jnp.ones((len(train), len(pairs)), bool), rates)
-    )
+    row, practice = _practice(rng, tuple(own for own, _ in pairs), task)
     sets, penalties = [], []
     for v, (own, clean) in enumerate(pairs):
         shape, penalty = _choose(own, task)
         ψ = psi.kernel(own, shape, landmarks, seed)
-        features = ψ(own)
-        sets.append((features, features[donor[:, v]], ψ(clean), ψ(spoilt.views[v])))
+        sets.append(tuple(map(ψ, (own, practice[v], clean, spoilt.views[v]))))
         penalties.append(penalty)
-    each = [_predict(parts, task, p) for parts, p in zip(sets, penalties, strict=True)]
+    each = [_predict(parts, row, task, p) for parts, p in zip(sets, penalties, strict=True)]
     experts = [np.stack(parts, axis=1) for parts in zip(*each, strict=True)]
-    joint = _predict(tuple(map(_side_by_side, zip(*sets, strict=True))), task, max(penalties))
-    labels = (label, label, data.label[test], data.label[test])
-    plain, practice, held, shown = (
+    joint = _predict(tuple(map(_side_by_side, zip(*sets, strict=True))), row, task, max(penalties))
+    labels = (label, label[row], data.label[test], data.label[test])
+    plain, practised, held, shown = (
         _seen(*one, classes) for one in zip(experts, joint, labels, strict=True)
     )
-    return Fitted(plain, practice, held, shown, bias, spoilt, test)
+    return Fitted(plain, practised, held, shown, bias, spoilt, test)
 
 
 class _Task(NamedTuple):
@@ -116,15 +112,30 @@ class _Task(NamedTuple):
     steps: int
 
 
+def _practice(
+    rng: np.random.Generator, views: tuple[np.ndarray, ...], task: _Task
+) -> tuple[Int[np.ndarray, " practice"], tuple[Float[np.ndarray, "practice _"], ...]]:
+    """The protocol on each held-out fold by itself, so that no donor fitted the fold's experts.
+
+    Returns the training record behind each row, and what its views show.
+    """
+    rows, shown = [], []
+    for k in range(int(task.fold.max()) + 1):
+        out = np.flatnonzero(task.fold == k)
+        for _ in range(PRACTICE):
+            rows.append(out)
+            shown.append(spoil(rng, tuple(v[out] for v in views), task.label[out]).views)
+    return np.concatenate(rows), tuple(map(np.concatenate, zip(*shown, strict=True)))
+
+
 def _choose(view: np.ndarray, task: _Task) -> tuple[str, float]:
     """The shape of the kernel, then the penalty, by the NLL of the first fold."""
     out = task.fold == 0
 
     def loss(shape: str, penalty: float) -> float:
-        features = psi.kernel(view[~out], shape, task.landmarks, task.seed)
-        inside = features(view[~out]), task.label[~out]
-        weight = psi.weights(*inside, task.bias, penalty, None, task.steps)
-        prob = psi.log_prob(features(view[out]), weight, task.bias)
+        features = psi.kernel(view[~out], shape, task.landmarks, task.seed)(view)
+        weight = psi.weights(features, task.label, task.bias, penalty, ~out, None, task.steps)
+        prob = psi.log_prob(features[out], weight, task.bias)
         return -float(prob[np.arange(out.sum()), task.label[out]].mean())
 
     first = {(shape, PENALTIES[0]): loss(shape, PENALTIES[0]) for shape in psi.SHAPES}
@@ -135,20 +146,22 @@ def _choose(view: np.ndarray, task: _Task) -> tuple[str, float]:
 
 
 def _predict(
-    parts: tuple[np.ndarray, ...], task: _Task, penalty: float
+    parts: tuple[np.ndarray, ...], row: Int[np.ndarray, " practice"], task: _Task, penalty: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """log P(y | X) of a model of these features, for the four sets of records (see `Fitted`)."""
     own, practice, clean, shown = parts
-    plain = np.zeros((len(own), len(task.bias)))
-    swapped, weight = plain.copy(), None
+    plain, spoilt = (np.zeros((len(rows), len(task.bias))) for rows in (own, practice))
+    weight = None
     for k in range(int(task.fold.max()) + 1):
         out = task.fold == k
-        weight = psi.weights(own[~out], task.label[~out], task.bias, penalty, weight, task.steps)
+        weight = psi.weights(own, task.label, task.bias, penalty, ~out, weight, task.steps)
         plain[out] = psi.log_prob(own[out], weight, task.bias)
-        swapped[out] = psi.log_prob(practice[out], weight, task.bias)
-    weight = psi.weights(own, task.label, task.bias, penalty, weight, task.steps)
+        mine = out[row]
+        spoilt[mine] = psi.log_prob(practice[mine], weight, task.bias)
+    everyone = np.ones(len(own), bool)
+    weight = psi.weights(own, task.label, task.bias, penalty, everyone, weight, task.steps)
     test = [psi.log_prob(features, weight, task.bias) for features in (clean, shown)]
-    return plain, swapped, test[0], test[1]
+    return plain, spoilt, test[0], test[1]
 
 
 def _side_by_side(parts: tuple[np.ndarray, ...]) -> np.ndarray:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 Map = Callable[[Float[np.ndarray, "row _"]], Float[np.ndarray, "row p"]]
 SHAPES = ("root", "plain")
@@ -40,8 +40,9 @@ def kernel(train: Float[np.ndarray, "row column"], shape: str, landmarks: int, s
     apart = cdist(marks, marks, "sqeuclidean")
     width = np.median(apart[apart > 0])
     power, axes = np.linalg.eigh(np.exp(-apart / width))
+    # Directions without power get columns of 0: all views have one width, all fits one shape.
     kept = power > 1e-6 * power[-1]
-    root = axes[:, kept] / np.sqrt(power[kept])
+    root = np.where(kept, axes / np.sqrt(np.maximum(power, 1e-12)), 0.0)
 
     def features(x: np.ndarray) -> np.ndarray:
         near = np.exp(-cdist(warped(x), marks, "sqeuclidean") / width)
@@ -55,15 +56,20 @@ def weights(
     label: Int[np.ndarray, " row"],
     bias: Float[np.ndarray, " class"],
     penalty: float,
+    counted: Bool[np.ndarray, " row"],
     start: np.ndarray | None = None,
     steps: int = 250,
 ) -> Float[np.ndarray, "p class"]:
-    """L-BFGS on mean NLL + penalty |w|²/2, the intercepts free; few `steps` are a penalty too."""
+    """L-BFGS on mean NLL + penalty |w|²/2, the intercepts free; few `steps` are a penalty too.
+
+    Rows that are not `counted` are held out: all fits have the shape of all rows.
+    """
     from scipy.optimize import minimize
 
     shape = (features.shape[1], len(bias))
     onehot = jnp.asarray(np.eye(len(bias), dtype=np.float32)[label])
-    slope = partial(_slope, jnp.asarray(features), onehot, jnp.asarray(bias), penalty)
+    share = jnp.asarray(counted / counted.sum(), jnp.float32)
+    slope = partial(_slope, jnp.asarray(features), onehot, share, jnp.asarray(bias), penalty)
 
     def both(flat: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = slope(jnp.asarray(flat.reshape(shape), jnp.float32))
@@ -86,10 +92,11 @@ def log_prob(
 
 @jax.jit
 def _slope(
-    features: Array, onehot: Array, bias: Array, penalty: float, weight: Array
+    features: Array, onehot: Array, share: Array, bias: Array, penalty: float, weight: Array
 ) -> tuple[Array, Array]:
     def loss(w: Array) -> Array:
-        fit = -jnp.mean(jnp.sum(onehot * jax.nn.log_softmax(bias + features @ w, axis=1), axis=1))
+        said = jax.nn.log_softmax(bias[None, :] + features @ w, axis=1)
+        fit = -share @ jnp.sum(onehot * said, axis=1)
         return fit + penalty * jnp.sum(w[1:] ** 2) / 2
 
     return jax.value_and_grad(loss)(weight)

@@ -22,7 +22,6 @@ class Mixture(NamedTuple):
 
     trust: Trust
     joint: bool
-    nll: float
 
 
 def rivals(
@@ -52,10 +51,14 @@ def rivals(
 
 
 def mixture(fit: Fitted) -> Mixture:
-    """π by likelihood; whether it is shared, and whether the joint model takes part, by NLL too."""
+    """π by likelihood on practice records; the joint model only if it is clearly better there.
+
+    Clearly: by more than one standard error of the paired difference in NLL.
+    """
     scale = singly.scales(fit.plain, jnp.asarray(fit.bias))
-    found = [_fit(fit, fit.practice, scale, joint) for joint in (False, True)]
-    return min(found, key=lambda one: one.nll)
+    plain, joint = (_fit(fit, fit.practice, scale, joint) for joint in (False, True))
+    gain = _losses(fit, plain, fit.practice) - _losses(fit, joint, fit.practice)
+    return joint if gain.mean() > gain.std() / np.sqrt(len(gain)) else plain
 
 
 def on_clean(fit: Fitted) -> Trust:
@@ -88,6 +91,9 @@ def scores(log_prob: Float[np.ndarray, "row class"], seen: Seen) -> dict[str, fl
 
 def _fit(fit: Fitted, records: Seen, scale: Any, joint: bool) -> Mixture:
     shown = records if joint else records._replace(joint=None)
-    trust = singly.fit(shown, jnp.asarray(fit.bias), scale)
-    unscored = Mixture(trust, joint, float("nan"))
-    return unscored._replace(nll=scores(log_prob(fit, unscored, records), records)["nll"])
+    return Mixture(singly.fit(shown, jnp.asarray(fit.bias), scale), joint)
+
+
+def _losses(fit: Fitted, mixed: Mixture, seen: Seen) -> Float[np.ndarray, " row"]:
+    """Negative log-likelihood of each record."""
+    return -np.sum(np.asarray(seen.onehot) * log_prob(fit, mixed, seen), axis=1)

@@ -85,9 +85,9 @@ def run(
     budget: Budget,
 ) -> Outcome:
     """Search, keep each seed's best trial by validation NLL, predict under every scenario."""
-    seeds = _on_device(data)
+    seeds = on_device(data)
     hypers, keys = draw(budget.trials), jax.random.split(jax.random.key(0), len(data.bias))
-    trained, compiled, seconds = _timed(jax.jit(_search(variant, budget)), seeds, hypers, keys)
+    trained, compiled, seconds = _timed(jax.jit(search(variant, budget)), seeds, hypers, keys)
     params, losses = trained
     best = jnp.argmin(losses, axis=1)
     chosen = jax.tree.map(lambda leaf: leaf[jnp.arange(len(best)), best], params)
@@ -118,7 +118,7 @@ def draw(trials: int) -> Hyper:
     return Hyper(*(jnp.asarray(a, jnp.float32) for a in (*decades, dropout)))
 
 
-def _search(variant: Variant, budget: Budget) -> Callable[..., tuple[Params, Array]]:
+def search(variant: Variant, budget: Budget) -> Callable[..., tuple[Params, Array]]:
     """(seeds, hypers, keys) -> parameters [seed, trial, ...] and validation NLL [seed, trial]."""
     one = partial(_fit, variant, budget)
     trials = jax.vmap(one, in_axes=(None, 0, None))
@@ -191,7 +191,7 @@ def _predict(variant: Variant) -> Callable[..., tuple[Array, Array]]:
     return jax.vmap(one, in_axes=(0, 0, None))
 
 
-def _on_device(data: Data) -> Seed:
+def on_device(data: Data) -> Seed:
     """Every leaf with the seed as its first axis."""
     seeds = len(data.bias)
     onehot = jax.nn.one_hot(data.label, len(data.classes))

@@ -12,16 +12,22 @@ from fusionjax.types import Features
 class Projections(nn.Module):
     """Each modality's vector through a linear layer of its own; 0 where it is missing.
 
-    The constant 1 in the vector is the layer's intercept, so that it goes with the modality.
+    The constant 1 in the vector is the layer's intercept, so that it goes with the modality. What
+    comes out has a variance of about `scale` at first, where features have a variance of 1.
     """
 
     width: int
+    scale: float = 1.0
 
     @nn.compact
     def __call__(self, features: tuple[Features, ...]) -> Float[Array, "batch modality width"]:
         """[batch, modality, width]."""
-        layers = [nn.Dense(self.width, use_bias=False, name=each(i)) for i in range(len(features))]
-        return jnp.stack([d(f.vector) for d, f in zip(layers, features, strict=True)], axis=1)
+        start = nn.initializers.variance_scaling(self.scale, "fan_in", "truncated_normal")
+        parts = [
+            nn.Dense(self.width, use_bias=False, kernel_init=start, name=each(i))(f.vector)
+            for i, f in enumerate(features)
+        ]
+        return jnp.stack(parts, axis=1)
 
 
 class Perceptron(nn.Module):

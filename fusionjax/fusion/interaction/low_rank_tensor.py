@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 
 from fusionjax.encoders.layers import Head
 from fusionjax.fusion.adapters import from_linen
-from fusionjax.fusion.layers import each
+from fusionjax.fusion.layers import Projections, each
 from fusionjax.types import Features, Fusion
 
 
@@ -33,9 +33,11 @@ class LowRankTensor(nn.Module):
         self, features: tuple[Features, ...], presence: Bool[Array, "batch modality"]
     ) -> Float[Array, "batch class"]:
         """Scores [batch, class]."""
-        factors = [
-            nn.Dense(self.rank * self.width, bias_init=nn.initializers.ones, name=each(i))(f.vector)
-            for i, f in enumerate(features)
+        entries = self.rank * self.width
+        appended = [
+            self.param(f"{each(i)}_appended", nn.initializers.ones, (entries,))
+            for i in range(len(features))
         ]
-        product = jnp.prod(jnp.stack(factors), axis=0).reshape(-1, self.rank, self.width)
+        factors = Projections(entries, scale=0.1)(features) + jnp.stack(appended)[None]
+        product = jnp.prod(factors, axis=1).reshape(-1, self.rank, self.width)
         return Head(self.classes)(nn.gelu(jnp.sum(product, axis=1)))

@@ -33,7 +33,7 @@ class PairwiseExperts(nn.Module):
         self, features: tuple[Features, ...], presence: Bool[Array, "batch modality"]
     ) -> Float[Array, "batch class"]:
         """Scores [batch, class]."""
-        scores = jnp.sum(Projections(self.classes)(features), axis=1)
+        scores = jnp.sum(Projections(self.classes, scale=0.01)(features), axis=1)
         for i, j in combinations(range(len(features)), 2):
             pair = jnp.concatenate([features[i].vector, features[j].vector], axis=1)
             both = (presence[:, i] & presence[:, j])[:, None]

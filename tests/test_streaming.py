@@ -81,6 +81,7 @@ def test_intervals_are_patient_level():
     assert nine.high - nine.low == pytest.approx(once.high - once.low)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth():
     target = whole(*world(np.random.default_rng(3), 400_000, sharpen=1.4))
     rng, covered = np.random.default_rng(4), dict.fromkeys(streaming.METRICS, 0)

@@ -101,7 +101,9 @@ def figure(ledger: Ledger, name: str) -> Markup:
 def _said(entry: Entry) -> str:
     if not entry.present:
         return f"{entry.name} missing"
-    text = f"{entry.name} {spoken(entry.nats, 1)}, odds {odds(entry.nats.value)}"
+    value, low, high = entry.nats
+    text = f"{entry.name} {spoken(entry.nats, 1)}, odds {odds(value)}"
+    text += f" ({odds(low)} to {odds(high)})" if math.isfinite(low + high) else ""
     sure = math.isfinite(entry.reliable)
     return f"{text}, P(reliable) {decimal(entry.reliable, 2)}" if sure else text
 
@@ -183,7 +185,7 @@ def _entry(contrasts: Mapping[str, Estimate], record: pd.Series, name: str) -> E
 
 def _paint(canvas: Figure, ledger: Ledger, height: int) -> None:
     rows = len(ledger.entries) + 1
-    axes = canvas.add_axes((0.29, 34 / height, 0.5, ROW * rows / height))
+    axes = canvas.add_axes((0.29, 34 / height, 0.42, ROW * rows / height))
     axes.set(ylim=(rows - 0.5, -0.5), yticks=[], xlabel="nats")
     axes.spines["left"].set_visible(False)
     reach = _reach(ledger)
@@ -208,12 +210,15 @@ def _bar(axes: Axes, row: int, entry: Entry) -> None:
     colour = FOR if value >= 0 else AGAINST
     axes.barh(row, np.nan_to_num(value), 0.5, color=colour, alpha=0.7)
     axes.plot([low, high], [row, row], color=INK, linewidth=1.2, solid_capstyle="butt")
-    label(axes, 1.04, row, odds(value), colour)
+    known = math.isfinite(low) and math.isfinite(high)
+    label(axes, 1.04, row - (0.2 if known else 0), odds(value), colour)
+    if known:
+        _small(axes, row + 0.24, f"{odds(low)} to {odds(high)}", 1.04)
 
 
-def _small(axes: Axes, y: int | float, text: str) -> None:
-    place = axes.get_yaxis_transform()
-    axes.text(-0.06, y, text, color=QUIET, fontsize=9, ha="right", va="center", transform=place)
+def _small(axes: Axes, y: int | float, text: str, x: float = -0.06) -> None:
+    ha, place = "right" if x < 0 else "left", axes.get_yaxis_transform()
+    axes.text(x, y, text, color=QUIET, fontsize=9, ha=ha, va="center", transform=place)
 
 
 def _total_row(axes: Axes, row: int, nats: float) -> None:

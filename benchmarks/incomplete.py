@@ -30,7 +30,7 @@ from fusionjax import files
 
 PARTS = ("conflict", "clinic", "heart")
 RESULTS = Path(__file__).parent / "results"
-SIZES = {"handwritten": (400, 250), "scene15": (500, 250)}
+SIZES = {"handwritten": (400, 250), "scene15": (250, 120)}
 """Landmarks of each view's kernel, and steps of each fit."""
 
 

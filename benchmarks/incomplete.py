@@ -24,7 +24,7 @@ from typing import Any
 
 import matplotlib
 
-from benchmarks._incomplete import clinic, figures, heart, seeing_through
+from benchmarks.gaps import clinic, figures, heart, seeing_through
 from experiments.cards import published
 from fusionjax import files
 

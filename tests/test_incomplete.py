@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmarks._incomplete import experts
-from benchmarks._incomplete.conflict import SIGMA, spoil
-from benchmarks._incomplete.handlers import aurc
+from benchmarks.gaps import experts
+from benchmarks.gaps.conflict import SIGMA, spoil
+from benchmarks.gaps.handlers import aurc
 
 ROWS, CLASSES = 200, 4
 

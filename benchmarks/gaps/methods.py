@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks._incomplete.conflict import Fitted
+from benchmarks.gaps.conflict import Fitted
 from fusionjax import calibrate, metrics
 from fusionjax.fusion import reliability
 from fusionjax.mixture import singly

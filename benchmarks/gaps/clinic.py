@@ -12,9 +12,9 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
-from benchmarks._incomplete import cohort as cohorts
-from benchmarks._incomplete.cohort import Cohort, Part
-from benchmarks._incomplete.handlers import HANDLERS, fit_all, nll, oracle, scores
+from benchmarks.gaps import cohort as cohorts
+from benchmarks.gaps.cohort import Cohort, Part
+from benchmarks.gaps.handlers import HANDLERS, fit_all, nll, oracle, scores
 from fusionjax import acquisition, card, presence, study
 from fusionjax.clinic import world
 from fusionjax.clinic.write import write

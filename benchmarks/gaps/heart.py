@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from benchmarks._incomplete import cohort as cohorts
-from benchmarks._incomplete.handlers import HANDLERS, fit_all, nll, scores
+from benchmarks.gaps import cohort as cohorts
+from benchmarks.gaps.handlers import HANDLERS, fit_all, nll, scores
 from experiments.cards import heart
 from fusionjax import calibrate, card, metrics, study
 from fusionjax.records.ingest import ingest

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from benchmarks._incomplete import experts as psi
+from benchmarks.gaps import experts as psi
 from experiments.cards.multiview import Views
 from fusionjax.mixture.singly import Seen
 

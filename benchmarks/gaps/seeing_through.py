@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from benchmarks._incomplete import conflict, methods
-from benchmarks._incomplete.conflict import PUBLISHED, Fitted
+from benchmarks.gaps import conflict, methods
+from benchmarks.gaps.conflict import PUBLISHED, Fitted
 from experiments.cards import multiview
 from fusionjax import metrics
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from benchmarks._incomplete import cohort as cohorts
-from benchmarks._incomplete.cohort import Cohort, Part
+from benchmarks.gaps import cohort as cohorts
+from benchmarks.gaps.cohort import Cohort, Part
 from fusionjax import metrics
 from fusionjax.missing import (
     absence,

@@ -45,7 +45,7 @@ def sample(key: Key, ground: Groundwork, *, draws: int, proposed: int) -> Poster
     sizes, each = newton.sizes(ground.observations), -(-draws // CHAINS)
     steps = max(each, proposed // CHAINS)
     found = proposals.draw(draw_key, ground, CHAINS * steps)
-    level = np.log(np.asarray(jax.random.uniform(accept_key, (CHAINS, steps))))
+    level = -np.asarray(jax.random.exponential(accept_key, (CHAINS, steps)))
     paths = map(_chain, found.log_ratio.reshape(CHAINS, steps), level)
     kept = np.stack([chain * steps + path for chain, path in enumerate(paths)])
     # θ is linear in u, which has fewer columns: one mixes as well as the other.

@@ -29,7 +29,7 @@ check: $(READY)
 	$(BIN)/pyright
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --smoke
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info

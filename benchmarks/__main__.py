@@ -1,4 +1,9 @@
-"""Runs every benchmark in turn; its arguments are passed on to each."""
+"""Runs every benchmark in turn; its arguments are passed on to each.
+
+    python -m benchmarks --smoke
+
+Without `--smoke` each takes the size that its claim is about, and the whole takes hours.
+"""
 
 import subprocess
 import sys

@@ -197,7 +197,7 @@ def test_jointly_the_draws_of_pi_hold_the_rate_of_swaps() -> None:
     """And a program that does not know of swaps is worse on new ones: its posterior has π = 1."""
     features, presence, label, bias = simulated(0, 600, 0.25)
     observations = observe(features, presence, label, CLASSES)
-    found = jointly.fit(jax.random.key(1), observations, bias, Prior(0.0, 0.0), draws=400)
+    found = jointly.fit(jax.random.key(1), observations, bias, Prior(0.0, 0.0), draws=800)
     assert found.certificate.ok, found.certificate.notes
     low, high = np.quantile(found.pi, [0.005, 0.995], axis=0)
     assert (low < 0.75).all()

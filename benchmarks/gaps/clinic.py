@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from benchmarks.gaps import cohort as cohorts
 from benchmarks.gaps.cohort import Cohort, Part
 from benchmarks.gaps.handlers import HANDLERS, fit_all, nll, oracle, scores
-from fusionjax import acquisition, card, presence, study
+from fusionjax import acquisition, card, metrics, presence, study
 from fusionjax.clinic import world
 from fusionjax.clinic.write import write
 from fusionjax.corrupt import noise
@@ -157,7 +157,7 @@ def _acquisition(cohort: Cohort, params: gaussian.Params) -> dict[str, Any]:
     promised = acquisition.expected(
         jax.random.key(0), params, cohort.bias, test.features, start, draws=64
     )
-    best = acquisition.best(promised, start).astype(int)
+    best = acquisition.best(promised, start)
     others = np.array([np.flatnonzero(~row) for row in np.asarray(start)])
     rng = np.random.default_rng(0)
     anyone = others[np.arange(len(others)), rng.integers(count - 1, size=len(others))]
@@ -175,8 +175,6 @@ def _acquisition(cohort: Cohort, params: gaussian.Params) -> dict[str, Any]:
 
 
 def _entropy_nll(cohort: Cohort, params: gaussian.Params, shown: Array) -> tuple[float, float]:
-    from fusionjax import metrics
-
     part = cohorts.showing(cohort.test, shown)
     prob = cohorts.prob(HANDLERS["gaussian"], params, cohort.bias, part)
     return round(float(metrics.entropy(prob).mean()), 4), round(nll(prob, part.label), 4)

@@ -26,8 +26,8 @@ NOISY, SIGMA, CONFLICT = 0.1, 0.5, 0.4
 PENALTIES = (1e-5, 1e-4)
 PRACTICE = 2
 
-# Accuracy in % under conflict: ECML as Xu et al. (2024) state it, the others as Table 3 of the FUML
-# paper (ICML 2025) does. Not reproduced here. No table of PML under this protocol could be found.
+# Accuracy in % under conflict, as later papers quote it: mostly Table 3 of FUML (ICML 2025).
+# Not reproduced here. No table of PML under this protocol could be found.
 PUBLISHED = {
     "handwritten": {"TMC": 92.76, "ETMC": 93.85, "ECML": 94.40, "FUML": 98.78},
     "scene15": {"TMC": 42.27, "ETMC": 56.90, "ECML": 56.97, "FUML": 72.71},

@@ -6,7 +6,7 @@ from flax import linen as nn
 from jax import Array
 from jaxtyping import Bool, Float
 
-from fusionjax.log_linear import negative_log_likelihood
+from fusionjax.fusion.adapters import likelihood
 from fusionjax.presence import blank
 from fusionjax.types import Features, Fusion, Key, Params
 
@@ -32,15 +32,7 @@ def concat_mlp(bias: Float[Array, " class"], hidden: int = 64) -> Fusion:
         anything = jnp.any(presence, axis=1, keepdims=True)
         return jax.nn.log_softmax(bias[None, :] + jnp.where(anything, scores, 0), axis=1)
 
-    def loss(
-        params: Params,
-        features: tuple[Features, ...],
-        presence: Bool[Array, "batch modality"],
-        onehot: Float[Array, "batch class"],
-    ) -> Float[Array, " batch"]:
-        return negative_log_likelihood(apply(params, features, presence), onehot)
-
-    return Fusion(init, apply, loss)
+    return likelihood(init, apply)
 
 
 def _concatenate(

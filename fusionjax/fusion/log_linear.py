@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
-from fusionjax.log_linear import Theta, log_prob, negative_log_likelihood
+from fusionjax.fusion.adapters import likelihood
+from fusionjax.log_linear import Theta, log_prob
 from fusionjax.types import Features, Fusion, Key, Params
 
 Kind = Literal["full", "class", "scalar"]
@@ -30,15 +31,7 @@ def log_linear(bias: Float[Array, " class"], kind: Kind = "full") -> Fusion:
     ) -> Float[Array, "batch class"]:
         return log_prob(params["theta"], bias, _weighed(features, kind), presence)
 
-    def loss(
-        params: Params,
-        features: tuple[Features, ...],
-        presence: Bool[Array, "batch modality"],
-        onehot: Float[Array, "batch class"],
-    ) -> Float[Array, " batch"]:
-        return negative_log_likelihood(apply(params, features, presence), onehot)
-
-    return Fusion(init, apply, loss)
+    return likelihood(init, apply)
 
 
 def start_theta(

@@ -4,17 +4,25 @@ Each sibling is a map of (features, presence) and this. A full posterior over θ
 comes from `posterior.laplace` or `posterior.nuts` on the same mapped observations.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
 
+from fusionjax import log_linear
 from fusionjax import presence as missing
-from fusionjax.log_linear import Theta, log_prob
+from fusionjax.log_linear import Theta
+from fusionjax.missing.types import Handler
 from fusionjax.posterior import Observations, newton, proposals, scales
 from fusionjax.types import Key
 
 DROPOUT = 0.5
+
+Vector = Callable[
+    [tuple[Float[Array, "batch _"], ...], Bool[Array, "batch modality"]], Float[Array, "batch p"]
+]
 
 
 def theta(observations: Observations, bias: Float[Array, " class"]) -> Theta:
@@ -52,11 +60,39 @@ def one_vector(observations: Observations, vector: Float[Array, "row p"]) -> Obs
     return observations._replace(features=(vector,), presence=jnp.ones((len(vector), 1), bool))
 
 
+def handler(vector: Vector, *, dropout: bool) -> Handler:
+    """A sibling that weighs one vector, made of features and presence; its params are θ alone.
+
+    It is fitted on the records as they came, or also under modality dropout.
+    """
+
+    def fit(key: Key, observations: Observations, bias: Float[Array, " class"]) -> Theta:
+        rows = augmented(key, observations)[0] if dropout else observations
+        return theta(one_vector(rows, vector(rows.features, rows.presence)), bias)
+
+    def log_prob(
+        params: Theta,
+        bias: Float[Array, " class"],
+        features: tuple[Float[Array, "batch _"], ...],
+        presence: Bool[Array, "batch modality"],
+    ) -> Float[Array, "batch class"]:
+        return log_prob_of_vector(params, bias, vector(features, presence))
+
+    return Handler(fit, log_prob)
+
+
+def with_gaps(
+    features: tuple[Float[Array, "batch _"], ...], presence: Bool[Array, "batch modality"]
+) -> Float[Array, "batch p"]:
+    """`concatenated`, and a column for each modality: 1 where it is missing."""
+    return concatenated(features, presence, (~presence).astype(jnp.float32))
+
+
 def log_prob_of_vector(
     theta: Theta, bias: Float[Array, " class"], vector: Float[Array, "batch p"]
 ) -> Float[Array, "batch class"]:
     """log P(y | vector) of a model of one vector."""
-    return log_prob(theta, bias, (vector,), jnp.ones((len(vector), 1), bool))
+    return log_linear.log_prob(theta, bias, (vector,), jnp.ones((len(vector), 1), bool))
 
 
 def concatenated(

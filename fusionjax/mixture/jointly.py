@@ -24,8 +24,9 @@ from numpyro.infer import MCMC, NUTS
 from fusionjax.fusion import reliability
 from fusionjax.fusion.reliability import Prior
 from fusionjax.log_linear import negative_log_likelihood
-from fusionjax.posterior.certificate import LEAST_ESS, MOST_R_HAT, mixing
-from fusionjax.posterior.types import Certificate, Observations, check, relative
+from fusionjax.posterior import program
+from fusionjax.posterior.certificate import mixing, verdict
+from fusionjax.posterior.types import Certificate, Observations, check
 from fusionjax.types import Key
 
 
@@ -39,18 +40,11 @@ class Believed(NamedTuple):
 
 
 def model(observations: Observations, bias: Float[Array, " class"], prior: Prior) -> None:
-    """The program: sites `tau`, `pi` [modality] and `z_i` [p_i, class], deterministic `theta_i`."""
-    modalities, classes = len(observations.features), bias.shape[0]
-    tau = jnp.asarray(numpyro.sample("tau", dist.HalfNormal(1.0).expand([modalities]).to_event(1)))
-    each = (jnp.full(modalities, 1.0 + prior.believed), jnp.full(modalities, 1.0 + prior.doubted))
+    """The program: the sites of `program.weights`, `pi` [modality], and the likelihood."""
+    theta = program.weights(observations, bias.shape[0])
+    each = jnp.full(len(theta), 1.0 + prior.believed), jnp.full(len(theta), 1.0 + prior.doubted)
     pi = jnp.asarray(numpyro.sample("pi", dist.Beta(*each).to_event(1)))
-    theta = []
-    for i, feature in enumerate(observations.features):
-        weights = dist.ZeroSumNormal(1.0, (classes,)).expand([feature.shape[1]]).to_event(1)
-        z = jnp.asarray(numpyro.sample(f"z_{i}", weights))
-        deviation = tau[i] * relative(feature.shape[1])
-        theta.append(numpyro.deterministic(f"theta_{i}", deviation[None, :] * z.T))
-    numpyro.factor("log_likelihood", log_likelihood(tuple(theta), pi, observations, bias))
+    numpyro.factor("log_likelihood", log_likelihood(theta, pi, observations, bias))
 
 
 def log_likelihood(
@@ -96,30 +90,15 @@ def fit(
     kept = {name: np.asarray(samples[name]) for name in ("tau", "pi", *names)}
     flat = {name: jnp.asarray(x.reshape(-1, *x.shape[2:])) for name, x in kept.items()}
     extra = sampler.get_extra_fields()
-    certificate = _certify(kept, extra, time.perf_counter() - started)
-    return Believed(tuple(flat[n] for n in names), flat["tau"], flat["pi"], certificate)
-
-
-def _certify(kept: dict[str, np.ndarray], extra: dict, seconds: float) -> Certificate:
     r_hat, bulk, tail = mixing(kept)
-    divergences = int(np.sum(extra["diverging"]))
-    checks = [
-        (not r_hat <= MOST_R_HAT, f"r_hat {r_hat:.3f} is above {MOST_R_HAT}: chains disagree"),
-        (not bulk >= LEAST_ESS, f"bulk ESS {bulk:.0f} is below {LEAST_ESS:.0f}: draw more"),
-        (not tail >= LEAST_ESS, f"tail ESS {tail:.0f} is below {LEAST_ESS:.0f}: draw more"),
-        (divergences > 0, f"{divergences} divergent transitions: the draws may miss a region"),
-    ]
-    failed = tuple(note for wrong, note in checks if wrong)
-    return Certificate(
-        engine="nuts",
-        ok=not failed,
+    certificate = verdict(
+        "nuts",
+        observations,
+        started,
         r_hat=r_hat,
         ess_bulk=bulk,
         ess_tail=tail,
-        divergences=divergences,
+        divergences=int(np.sum(extra["diverging"])),
         accept=float(np.mean(extra["accept_prob"])),
-        k_hat=None,
-        likelihood_evaluations=None,
-        seconds=seconds,
-        notes=failed,
     )
+    return Believed(tuple(flat[n] for n in names), flat["tau"], flat["pi"], certificate)

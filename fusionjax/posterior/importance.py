@@ -1,4 +1,4 @@
-"""Laplace's draws, weighed by the true density: exact as the draws grow, where k̂ allows.
+"""Laplace's draws, weighed by the true density: exact in θ as the draws grow, where k̂ allows.
 
 The weights are Pareto-smoothed (`psis`), and the draws resampled in proportion to them: so that
 what reads them need not know of weights. A proposal costs one evaluation of the likelihood.

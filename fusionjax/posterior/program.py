@@ -21,16 +21,22 @@ from fusionjax.posterior.types import Observations, relative
 
 
 def model(observations: Observations, bias: Float[Array, " class"]) -> None:
-    """The program: sites `tau` [modality], `z_i` [p_i, class], deterministic `theta_i`."""
-    modalities, classes = len(observations.features), bias.shape[0]
-    tau = jnp.asarray(numpyro.sample("tau", dist.HalfNormal(1.0).expand([modalities]).to_event(1)))
+    """The program: the sites of `weights`, and the likelihood."""
+    theta = weights(observations, bias.shape[0])
+    numpyro.factor("log_likelihood", log_likelihood(theta, observations, bias))
+
+
+def weights(observations: Observations, classes: int) -> tuple[Float[Array, "class _"], ...]:
+    """θ from its prior: sites `tau` [modality], `z_i` [p_i, class], deterministic `theta_i`."""
+    sizes = [feature.shape[1] for feature in observations.features]
+    tau = jnp.asarray(numpyro.sample("tau", dist.HalfNormal(1.0).expand([len(sizes)]).to_event(1)))
     theta = []
-    for i, feature in enumerate(observations.features):
-        weights = dist.ZeroSumNormal(1.0, (classes,)).expand([feature.shape[1]]).to_event(1)
-        z = jnp.asarray(numpyro.sample(f"z_{i}", weights))
-        deviation = tau[i] * jnp.asarray(relative(feature.shape[1]), tau.dtype)
+    for i, size in enumerate(sizes):
+        normal = dist.ZeroSumNormal(1.0, (classes,)).expand([size]).to_event(1)
+        z = jnp.asarray(numpyro.sample(f"z_{i}", normal))
+        deviation = tau[i] * relative(size)
         theta.append(numpyro.deterministic(f"theta_{i}", deviation[None, :] * z.T))
-    numpyro.factor("log_likelihood", log_likelihood(tuple(theta), observations, bias))
+    return tuple(theta)
 
 
 def log_likelihood(

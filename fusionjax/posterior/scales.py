@@ -18,7 +18,6 @@ from jax import Array, lax
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Float
 from scipy import stats
-from scipy.special import logsumexp
 
 from fusionjax.posterior import newton, psis
 from fusionjax.posterior import surrogate as gaussian
@@ -35,9 +34,10 @@ LEAST_TAU = 1e-6
 
 
 class Scales(NamedTuple):
-    """Points of τ with their log importance weights; where P(log τ | y) is highest, and the inverse
+    """Points of τ with their log importance weights, and what they came from.
 
-    root of its curvature there; `evaluations` counts passes over the rows.
+    P(log τ | y) is highest at `mode`, and `root` is an inverse root of its curvature there;
+    `evaluations` counts passes over the rows.
     """
 
     tau: Float[np.ndarray, "point modality"]
@@ -46,11 +46,6 @@ class Scales(NamedTuple):
     root: Float[np.ndarray, "modality modality"]
     surrogate: Surrogate
     evaluations: int
-
-    @property
-    def log_evidence(self) -> float:
-        """log P(y) under the surrogate, in nats."""
-        return float(logsumexp(self.log_weight) - np.log(len(self.log_weight)))
 
 
 def describe(scales: Scales) -> str:
@@ -185,12 +180,12 @@ def _lattice(key: Key, points: int, dimensions: int) -> Float[np.ndarray, "point
 
 
 def _log_density(tau, proposal: _Proposal) -> Float[np.ndarray, " point"]:
-    """Of the proposal: what is folded onto τ is the sum over all its signs."""
-    signs = np.array(list(product((1.0, -1.0), repeat=tau.shape[1])))
-    apart = signs[:, None, :] * tau[None, :, :] - proposal.centre
-    standard = apart @ np.linalg.inv(proposal.root).T
-    unfolded = logsumexp(np.sum(stats.t.logpdf(standard, DEGREES), axis=2), axis=0)
-    return np.asarray(unfolded) - np.linalg.slogdet(proposal.root)[1]
+    """Of the proposal: what is folded onto τ is the sum over all its signs, one at a time."""
+    unfold, density = np.linalg.inv(proposal.root).T, np.full(len(tau), -np.inf)
+    for sign in product((1.0, -1.0), repeat=tau.shape[1]):
+        standard = (np.array(sign) * tau - proposal.centre) @ unfold
+        density = np.logaddexp(density, np.sum(stats.t.logpdf(standard, DEGREES), axis=1))
+    return density - np.linalg.slogdet(proposal.root)[1]
 
 
 def _refit(tau, log_weight, proposal: _Proposal) -> _Proposal:

@@ -31,7 +31,7 @@ def save(folder: Path, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
     name = f"model-{hashlib.sha256(blob).hexdigest()[:16]}.safetensors"
     content = {**about, "arrays": name}
     files.write(folder / name, blob)
-    sealed = {"sha256": _seal(content, blob), **content}
+    sealed = {"sha256": seal(content, blob), **content}
     files.write(folder / "model.json", json.dumps(sealed, indent=1, ensure_ascii=False))
     for other in folder.glob("model-*.safetensors"):
         if other.name != name:
@@ -55,7 +55,7 @@ def load(folder: Path, schema: int) -> tuple[dict[str, Any], dict[str, np.ndarra
     if not isinstance(name, str) or not re.fullmatch(r"model-[0-9a-f]{16}\.safetensors", name):
         raise ModelError(path, "names no file of arrays", "Fit it again.")
     blob = _read(folder / name, LARGEST_ARRAYS)
-    if content.pop("sha256", None) != _seal(content, blob):
+    if content.pop("sha256", None) != seal(content, blob):
         raise ModelError(
             folder,
             "is not what was saved: the checksum of model.json and its arrays differs",
@@ -64,7 +64,7 @@ def load(folder: Path, schema: int) -> tuple[dict[str, Any], dict[str, np.ndarra
     return content, _arrays(folder / name, blob)
 
 
-def _seal(content: dict[str, Any], blob: bytes) -> str:
+def seal(content: dict[str, Any], blob: bytes) -> str:
     """The checksum of the JSON, in whatever order and layout, and of the arrays."""
     plain = json.dumps(content, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(plain.encode() + b"\0" + hashlib.sha256(blob).digest()).hexdigest()

@@ -261,7 +261,10 @@ def test_paths_that_leave_the_folder_are_refused(tmp_path: Path, name: str):
 def test_more_files_than_memory_holds_are_refused(tmp_path: Path):
     readers.check_count(1024, ImageOptions(size=1024))
     readers.check_count(30_000, ImageOptions(size=64))
-    for options in (ImageOptions(size=1024, colour=True), AudioOptions(rate=192_000, seconds=600.0)):
+    for options in (
+        ImageOptions(size=1024, colour=True),
+        AudioOptions(rate=192_000, seconds=600.0),
+    ):
         with pytest.raises(Unreadable, match="names 1024 files: over 1 GiB"):
             readers.check_count(1024, options)
     (tmp_path / "a.txt").write_bytes(b"x" * (1 << 20))

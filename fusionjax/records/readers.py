@@ -109,7 +109,7 @@ def mono(
     sound: Float32[np.ndarray, "frame channel"], rate: int | float, options: AudioOptions
 ) -> Int16[np.ndarray, " sample"]:
     """Mix a recording at `rate` Hz to one channel at the card's rate, cut to its seconds."""
-    mixed = sound.mean(axis=1)
+    mixed = np.clip(sound, -1, 1).mean(axis=1)
     if rate != options.rate:
         mixed = soxr.resample(mixed, rate, options.rate)
     mixed = mixed[: round(options.seconds * options.rate)]

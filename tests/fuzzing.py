@@ -328,8 +328,14 @@ def led_by_coverage(name: str, arguments: list[str]) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         target = targets(Path(folder))[name]
+        corpus = Path(folder) / "corpus"
+        corpus.mkdir()
+        for i, seed in enumerate(target.seeds):
+            (corpus / str(i)).write_bytes(seed)
         atheris.instrument_all()
-        atheris.Setup([sys.argv[0], *arguments], lambda content: once(target, content) and None)
+        atheris.Setup(
+            [sys.argv[0], str(corpus), *arguments], lambda content: once(target, content) and None
+        )
         atheris.Fuzz()
 
 

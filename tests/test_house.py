@@ -19,6 +19,7 @@ ORDER = (
     *("errors", "types", "files", "archive"),
     *("clinic", "card", "records", "splits", "preprocess", "batches", "audit", "study"),
     *("presence", "corrupt", "log_linear", "encoders", "fusion", "train", "posterior", "predict"),
+    "gaussian_predictive",
     *("predictions", "metrics", "calibrate", "conformal", "jackknife", "triage", "evaluation"),
     *("baselines", "mixture", "missing", "acquisition"),
     *("model", "crossfit", "fitting", "compare", "scorecard", "outputs", "report"),

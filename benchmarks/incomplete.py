@@ -74,7 +74,7 @@ def headline(result: dict[str, Any]) -> dict[str, Any]:
         found["clinic_worst_over_oracle"] = result["clinic"]["worst_nll_over_the_oracles"][chosen]
         found["all_patterns_over_one"] = result["clinic"]["cost"]
     if "heart" in result:
-        found["heart"] = result["heart"]["mean_over_hospitals"]
+        found["heart"] = result["heart"]["all_patients"]
     return found
 
 

@@ -104,7 +104,9 @@ def test_log_density_is_the_programs_with_its_constants(problem, seed):
         np.testing.assert_allclose(ours + half_normal, theirs, rtol=1e-12)
 
 
-def test_expansion_is_numpyros_derivatives(problem):
+@pytest.mark.parametrize("leaf", [newton.LEAF, 2])
+def test_expansion_is_numpyros_derivatives(problem, leaf, monkeypatch):
+    monkeypatch.setattr(newton, "LEAF", leaf)
     observations, bias = problem
     with jax.enable_x64(True):
         z, tau = jnp.asarray(np.random.default_rng(2).normal(size=(7, 2))), jnp.asarray(TAU)

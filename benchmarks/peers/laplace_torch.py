@@ -4,19 +4,19 @@ Run by `benchmarks.laplace` under a Python that has torch and laplace-torch. Rea
 mode and the prior precisions that it was given, so that both approximate the same posterior.
 """
 
+import importlib
 import os
 import sys
 
 import numpy as np
-import torch
-from laplace import Laplace
-from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.peers.worker import serve
 
 
 def main(path: str, batch: int) -> None:
     """Serves runs on the records in `path`.npz, and leaves the last answer in `path`.torch.npz."""
+    torch, data = (importlib.import_module(name) for name in ("torch", "torch.utils.data"))
+    laplace = importlib.import_module("laplace")
     with np.load(f"{path}.npz") as given:
         x, label, test, theta, precision = (
             torch.from_numpy(given[name])
@@ -27,10 +27,10 @@ def main(path: str, batch: int) -> None:
     with torch.no_grad():
         layer.weight.copy_(theta)
     model = torch.nn.Sequential(torch.nn.Identity(), layer)
-    loader = DataLoader(TensorDataset(x, label), batch_size=batch)
+    loader = data.DataLoader(data.TensorDataset(x, label), batch_size=batch)
 
     def run() -> None:
-        found = Laplace(
+        found = laplace.Laplace(
             model,
             "classification",
             subset_of_weights="last_layer",

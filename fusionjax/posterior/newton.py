@@ -25,8 +25,9 @@ from jaxtyping import Float
 from fusionjax.posterior.types import Observations, relative
 
 MOST_STEPS = 100
-BLOCK = 4096
+BLOCK = 2048
 CHUNK = 64
+LEAF = 128
 SMALL = 1e8
 
 
@@ -262,11 +263,23 @@ def _expand(u, block, bias):
     def pair(a, b):
         spread = prob @ (a * b) - (prob @ a) * (prob @ b)
         scaled = (weight * spread).astype(design.dtype)[:, None] * design
-        return _double(jnp.matmul(design.T, scaled, precision="highest"))
+        return _double(_symmetric(design, scaled))
 
     first, second = np.triu_indices(basis.shape[1])
     vectors = jnp.asarray(basis.T)
     return value, slope, lax.map(lambda ab: pair(*ab), (vectors[first], vectors[second]))
+
+
+def _symmetric(design, scaled):
+    """designᵀ scaled where that is symmetric: of a large one, half of what is off the diagonal."""
+    p = design.shape[1]
+    if p <= LEAF:
+        return jnp.matmul(design.T, scaled, precision="highest")
+    half = p // 2
+    top = jnp.matmul(design[:, :half].T, scaled, precision="highest")
+    corner = _symmetric(design[:, half:], scaled[:, half:])
+    bottom = jnp.concatenate([top[:, half:].T, corner], axis=1)
+    return jnp.concatenate([top, bottom])
 
 
 def _half_log_det_slope(u, covariance, block, bias):

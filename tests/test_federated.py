@@ -6,12 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from fusionjax.federated import coordinator, fixed_point, messages, site
+from fusionjax.federated import coordinator, site
 from fusionjax.federated import posterior as federated
-from fusionjax.federated.coordinator import Federation, FederationError
+from fusionjax.federated.coordinator import Federation
 from fusionjax.federated.messages import Arrays, Refusal, Request
 from fusionjax.posterior import Observations, importance, newton
 from tests.test_posterior import simulated

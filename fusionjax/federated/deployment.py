@@ -38,6 +38,9 @@ clientapp = "fusionjax.federated.client:app"
 """
 
 
+Process = subprocess.Popen
+
+
 class Place(NamedTuple):
     """Where a federation's files are, the port of its SuperLink, and its environment."""
 
@@ -67,7 +70,7 @@ def place(folder: Path, sites: tuple[str, ...]) -> Place:
     return Place(folder, port, environment)
 
 
-def superlink(at: Place) -> subprocess.Popen:
+def superlink(at: Place) -> Process:
     """Start the SuperLink and wait until it listens; raises TimeoutError after two minutes."""
     switches = "--enable-supernode-auth", "--disable-runtime-dependency-installation"
     command = ["flower-superlink", *switches, *_served(at), "--port", str(at.port)]
@@ -89,7 +92,7 @@ def register(at: Place, site: str) -> None:
     _flwr(at, "supernode", "register", str(key), "here", "--name", site)
 
 
-def supernode(at: Place, site: str, folder: Path) -> tuple[subprocess.Popen, subprocess.Popen]:
+def supernode(at: Place, site: str, folder: Path) -> tuple[Process, Process]:
     """Start a site's SuperNode and its worker; its records are in `folder`."""
     keys, port = at.folder / "keys", str(free_port())
     told = {"site": site, "folder": str(folder.absolute()), "cache": str(folder / "cache")}
@@ -117,7 +120,7 @@ def run(at: Place, config: Mapping[str, str | int | float | bool]) -> None:
     _flwr(at, "run", str(app), "here")
 
 
-def stop(*processes: subprocess.Popen, kill: bool = False) -> None:
+def stop(*processes: Process, kill: bool = False) -> None:
     """End these processes and what they started; with `kill`, without a word."""
     for process in processes:
         try:
@@ -147,7 +150,7 @@ def _served(at: Place) -> list[str]:
     return [*authority, *own, "--host", "127.0.0.1"]
 
 
-def _start(at: Place, name: str, command: list[str]) -> subprocess.Popen:
+def _start(at: Place, name: str, command: list[str]) -> Process:
     """In a session of its own, so that all that it starts ends with it."""
     with (at.folder / f"{name}.log").open("ab") as log:
         return subprocess.Popen(

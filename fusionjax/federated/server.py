@@ -31,13 +31,13 @@ def main(grid: Grid, context: Context) -> None:
     out, deadline = Path(str(config["out"])), float(config["deadline"])
     secure = bool(config["secure"])
     way = flower.secure(grid, context, deadline) if secure else flower.plain(grid, deadline)
-    federation = Federation(_told(way, out / "sums.jsonl"), least=3 if secure else 2)
+    federation = Federation(way, least=3 if secure else 2)
+    federation.transport = _told(federation, way, out / "sums.jsonl")
     card = cards.load(Path(str(config["card"])))
     for number in range(1, int(config["fits"]) + 1):
         _wait(federation, int(config["sites"]), float(config["patience"]))
-        found = federated.fit(
-            federation, card, draws=int(config["draws"]), seed=int(config["seed"])
-        )
+        draws, seed = int(config["draws"]), int(config["seed"])
+        found = federated.fit(federation, card, draws=draws, seed=seed)
         model.save(found, out / f"fit-{number}")
         _note(federation, out / "fits.json")
 
@@ -49,19 +49,22 @@ def _wait(federation: Federation, sites: int, patience: float) -> None:
         time.sleep(0.5)
 
 
-def _told(way: Transport, path: Path) -> Transport:
+def _told(federation: Federation, way: Transport, path: Path) -> Transport:
     """The transport, which appends a line to `path` for every sum."""
     started = time.monotonic()
 
     def total(request: Request, sites: tuple[str, ...], believe: Believe) -> Sum:
+        began = time.monotonic() - started
         found = way.total(request, sites, believe)
         line = {
+            "fit": federation.fits,
             "task": request.task,
             "asked": sites,
             "members": found.members,
             "sent": found.sent,
             "absent": found.absent,
             "doubted": found.doubted,
+            "began": round(began, 2),
             "seconds": round(time.monotonic() - started, 2),
         }
         with path.open("a", encoding="utf-8") as file:
@@ -72,16 +75,8 @@ def _told(way: Transport, path: Path) -> Transport:
 
 
 def _note(federation: Federation, path: Path) -> None:
+    """Add who took part in the fit, and all that has happened so far, whole or not at all."""
     content = json.loads(path.read_text()) if path.exists() else []
-    sent = [
-        {"task": task, "site": site, "answers": answers, "bytes": size}
-        for (task, site), (answers, size) in federation.sent.items()
-    ]
-    content.append(
-        {
-            "members": federation.members,
-            "events": [event._asdict() for event in federation.events],
-            "sent": sent,
-        }
-    )
+    events = [event._asdict() for event in federation.events]
+    content.append({"members": federation.members, "events": events})
     files.write(path, json.dumps(content, indent=1))

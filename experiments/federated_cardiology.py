@@ -73,9 +73,7 @@ def run(config: Config) -> Path:
         whole = [folders[name] for name in noted["members"]]
         want, bias = pooled(config.out / f"pooled-{number}", whole, config.seed, config.draws)
         fits.append(noted | compare(found, want, bias))
-        print(
-            f"fit {number} of {', '.join(noted['members'])}: θ differs by {fits[-1]['theta']:.1e}"
-        )
+        print(f"fit {number}, {len(whole)} hospitals: θ differs by {fits[-1]['theta']:.1e}")
     files.write(config.out / "federation.md", page(config, fits))
     print(f"what each hospital sent: {config.out / 'federation.md'}")
     digest = hashlib.sha256((config.out / "dataset" / "dataset.toml").read_bytes()).hexdigest()
@@ -122,7 +120,7 @@ def federate(config: Config, folders: dict[str, Path]) -> list[tuple[Model, dict
 def _drive(
     config: Config, at: Place, folder: Path, out: Path, processes: list[deployment.Process]
 ) -> None:
-    """Start the fits, kill the leaver in the midst of the second, start it again before the third."""
+    """Start the fits, kill the leaver midway through the second, start it again for the third."""
     pair = deployment.supernode(at, config.leaver, folder)
     processes += pair
     card = str((config.out / "dataset" / "dataset.toml").absolute())
@@ -151,7 +149,8 @@ def _until(out: Path, superlink: deployment.Process, ready) -> None:
 
 def _sums(out: Path) -> list[dict[str, Any]]:
     path = out / "sums.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    # What follows the last line break is still being written.
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in lines]
 
 
@@ -213,7 +212,7 @@ def pooled(
 
 
 def compare(found: Model, want: Posterior, bias: np.ndarray) -> dict[str, Any]:
-    """The largest differences: of θ in any draw, of its mean, of τ, and of log class frequencies."""
+    """The largest differences: of θ in any draw, of its mean, of τ, of log class frequencies."""
     pairs = list(zip(found.theta, want.theta, strict=True))
     return {
         "theta": max(float(jnp.max(jnp.abs(a - b))) for a, b in pairs),
@@ -236,9 +235,9 @@ def page(config: Config, fits: list[dict[str, Any]]) -> str:
             f"(largest θ {one['theta_largest']:.2f}), τ by {one['tau']:.1e}.",
             f"- {one['sums']} sums in {one['seconds']:.0f} seconds.",
         ]
-        lines += [
-            f"- {e['site']} was {e['what']} at {e['task']}. {e['reason']}" for e in one["events"]
-        ]
+        for event in one["events"]:
+            reason = f": {event['reason']}" if event["reason"] else ""
+            lines.append(f"- {event['site']} was {event['what']} at {event['task']}{reason}.")
         sites = sorted({site for row in one["sent"].values() for site in row})
         lines += ["", f"| sums of | answers | {' | '.join(f'{site}, bytes' for site in sites)} |"]
         lines += ["|---|---|" + "---|" * len(sites)]

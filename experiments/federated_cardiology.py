@@ -13,7 +13,7 @@ import json
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import tyro
 
-from experiments import repeat
+from experiments import diagnose, provenance, repeat
 from experiments.cards import heart, place_card, published
 from fusionjax import card as cards
 from fusionjax import crossfit, files, model, preprocess
@@ -77,8 +77,12 @@ def run(config: Config) -> Path:
     files.write(config.out / "federation.md", page(config, fits))
     print(f"what each hospital sent: {config.out / 'federation.md'}")
     digest = hashlib.sha256((config.out / "dataset" / "dataset.toml").read_bytes()).hexdigest()
-    content = {"fits": fits, "words": WORDS}
-    return repeat.write("federated_cardiology", config, content, started, digest)
+    about = provenance.describe(asdict(config), digest, started)
+    told = json.loads(json.dumps(asdict(config), default=str))
+    config.results.mkdir(parents=True, exist_ok=True)
+    path = config.results / "federated_cardiology.json"
+    diagnose.write_json(path, {"fits": fits, "words": WORDS, "config": told, "provenance": about})
+    return path
 
 
 def split(folder: Path) -> dict[str, Path]:

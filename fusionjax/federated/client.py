@@ -13,7 +13,7 @@ import numpy as np
 from flwr.app import Context, Message
 from flwr.client.mod import secaggplus_mod
 from flwr.clientapp import ClientApp
-from flwr.common import Code, FitRes, Status, ndarrays_to_parameters
+from flwr.common import Code, FitRes, Scalar, Status, ndarrays_to_parameters
 from flwr.compat.common import recorddict_compat as compat
 
 from fusionjax.federated import wire
@@ -69,6 +69,6 @@ def _hospital(site: str, folder: str, cache: str):
 
 def _reply(message: Message, arrays: list[np.ndarray], refusal: str = "") -> Message:
     # Every answer counts once, whatever the site's size: the sums themselves hold the weights.
-    metrics = {"refusal": refusal} if refusal else {}
+    metrics: dict[str, Scalar] = {"refusal": refusal} if refusal else {}
     found = FitRes(Status(Code.OK, ""), ndarrays_to_parameters(arrays), 1, metrics)
     return Message(compat.fitres_to_recorddict(found, keep_input=False), reply_to=message)

@@ -81,9 +81,9 @@ def secure(grid: Grid, context: Context, deadline: float) -> Transport:
     return Transport(lambda: tuple(n.name for n in nodes(grid)), total)
 
 
-def _secagg(grid: "_Prompt", context: Context, request: Request, asked: tuple[int, ...], deadline):
+def _secagg(grid: Any, context: Context, request: Request, asked: tuple[int, ...], deadline):
     """The mean of the answers, None if it could not be opened, and who left at which stage."""
-    strategy = _Strategy(request, asked)
+    strategy: Any = _Strategy(request, asked)
     legacy = LegacyContext(context, strategy=strategy, client_manager=strategy)
     legacy.state.config_records[MAIN_CONFIGS_RECORD] = ConfigRecord({WorkflowKey.CURRENT_ROUND: 1})
     legacy.state.array_records[MAIN_PARAMS_RECORD] = ArrayRecord()

@@ -48,7 +48,8 @@ def check(card: Card) -> None:
         if modality.encoder not in ("auto", "linear"):
             problem = f"is {modality.encoder!r}, which is trained"
             raise CardError(card.path, f"{place}.encoder", problem, 'A federation has "linear".')
-        if modality.kind == "signal" and not modality.options.channels:
+        options: Any = modality.options
+        if modality.kind == "signal" and not options.channels:
             problem = "is empty, so that each site would take its own"
             raise CardError(card.path, f"{place}.channels", problem, "Name the channels.")
         if any("*" in name for name in modality.columns):
@@ -76,7 +77,7 @@ def fit(
     for i, modality in enumerate(card.modalities):
         at, room = slice(ends[i], ends[i + 1]), int(np.max(np.flatnonzero(instances[i]), initial=1))
         if modality.kind == "tabular":
-            known = tuple(next(words) for _ in modality.options.categorical)
+            known = tuple(next(words) for _ in _categorical(modality))
             one = tabular.Statistics(low[at], high[at], logged[at], mean[at], sd[at], known)
         elif modality.kind == "vector":
             one = vector.Statistics(mean[at], sd[at])
@@ -91,14 +92,19 @@ def fit(
 
 def _width(modality: Modality) -> int:
     """How many columns its kind standardises."""
-    options = modality.options
+    options: Any = modality.options
     return {
-        "tabular": lambda: len(modality.columns) - len(options.categorical),
+        "tabular": lambda: len(modality.columns) - len(_categorical(modality)),
         "vector": lambda: len(modality.columns),
         "image": lambda: 3 if options.colour else 1,
         "audio": lambda: options.mels,
         "signal": lambda: len(options.channels),
     }[modality.kind]()
+
+
+def _categorical(modality: Modality) -> tuple[str, ...]:
+    options: Any = modality.options
+    return options.categorical if modality.kind == "tabular" else ()
 
 
 def _limits(
@@ -181,7 +187,7 @@ def _moments(
 
 def _levels(federation: Federation, card: Card) -> list[tuple[str, ...]]:
     """Of each categorical column, the levels that two records have."""
-    columns = sum(len(m.options.categorical) for m in card.modalities if m.kind == "tabular")
+    columns = sum(len(_categorical(modality)) for modality in card.modalities)
     if not columns:
         return []
     for buckets in BUCKETS:

@@ -230,12 +230,31 @@ def mean(
     term of Tierney and Kadane 1986, "Accurate approximations for posterior moments").
     """
     scale = columns(jnp.asarray(tau), sizes(observations))[:, None]
+    slope = half_log_det_slope(scale * mode.z, covariance(mode, scale), observations, bias)
+    return moved(mode, scale, slope)
+
+
+def covariance(mode: Mode, scale: Float[Array, "p 1"]) -> Float[Array, "free free p p"]:
+    """Of u = scale z under the Gaussian at the mode, in blocks for pairs of basis vectors."""
     inverse = cho_solve((mode.cholesky, True), jnp.eye(mode.z.size))
     blocks = inverse.reshape(*mode.z.shape, *mode.z.shape).transpose(1, 3, 0, 2)
-    covariance = blocks * (scale @ scale.T)[None, None]
-    slope = over_rows(
-        lambda block: _half_log_det_slope(scale * mode.z, covariance, block, bias), observations
-    )
+    return blocks * (scale @ scale.T)[None, None]
+
+
+def half_log_det_slope(
+    u: Float[Array, "p free"],
+    covariance: Float[Array, "free free p p"],
+    observations: Observations,
+    bias: Float[Array, " class"],
+) -> Float[Array, "p free"]:
+    """∂/∂u of log|A|/2, a sum over rows."""
+    return over_rows(lambda block: _half_log_det_slope(u, covariance, block, bias), observations)
+
+
+def moved(
+    mode: Mode, scale: Float[Array, "p 1"], slope: Float[Array, "p free"]
+) -> Float[Array, "p free"]:
+    """`mean`, from the slope of log|A|/2 by u."""
     step = cho_solve((mode.cholesky, True), (scale * slope).ravel())
     return mode.z - step.reshape(mode.z.shape)
 

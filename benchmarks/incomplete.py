@@ -30,8 +30,8 @@ from fusionjax import files
 
 PARTS = ("conflict", "clinic", "heart")
 RESULTS = Path(__file__).parent / "results"
-SIZES = {"handwritten": (400, 250), "scene15": (250, 120)}
-"""Landmarks of each view's kernel, and steps of each fit."""
+SIZES = {"handwritten": (1000, 250), "scene15": (250, 120)}
+"""Landmarks of each view's kernel, and steps of each fit: as many as ten splits have time for."""
 
 
 def conflict(smoke: bool) -> dict[str, Any]:

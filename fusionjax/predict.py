@@ -21,8 +21,8 @@ class Predictive(NamedTuple):
     `total` = `aleatoric` + `epistemic`: the entropy of the mean probabilities is the mean entropy
     of the draws' probabilities and the information that θ holds about the label (Depeweg et al.
     2018). Evidence is calibrated as the probabilities are, in the zero-sum gauge, with the ends of
-    its central 95 % interval; a missing modality's is exactly 0. `contrast_mean` is the evidence for
-    the likeliest class `top` against the next, `runner_up`, so that
+    its central 95 % interval; a missing modality's is exactly 0. `contrast_mean` is the evidence
+    for the likeliest class `top` against the next, `runner_up`, so that
 
         bias[top] − bias[runner_up] + Σ_i contrast_mean_i
 

@@ -31,7 +31,7 @@ from fusionjax import files, metrics
 ROOT = Path(__file__).parents[1]
 RESULT = Path(__file__).parent / "results" / "evidential.json"
 CLEAN = {"handwritten": {"ECML": 99.40}, "scene15": {"ECML": 76.19}}
-"""Accuracy in %, as Xu et al. (AAAI 2024) state it; under conflict see `gaps.conflict.PUBLISHED`."""
+"""Accuracy in %, by Xu et al. (AAAI 2024); under conflict see `gaps.conflict.PUBLISHED`."""
 
 
 def split(data: multiview.Views, seed: int) -> dict[str, np.ndarray]:

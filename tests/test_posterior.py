@@ -249,6 +249,31 @@ def test_whitened_density_is_the_programs_with_the_jacobian(problem):
     np.testing.assert_allclose(constants, constants[0], atol=1e-4)
 
 
+def test_many_rows_of_chains_side_by_side_have_the_density_of_one(key):
+    """Compiled for several chains at once, at a size at which the work is divided among threads.
+
+    jaxlib 0.10.2 returns wrong sums of products there (jax issue 39103) where they are read by
+    anything but another sum.
+    """
+    observations, bias, _ = simulated(1, 12_000, (2, 2), 3, tau=(0.7, 0.7))
+    ground = proposals.groundwork(key, observations, bias)
+    aim, _ = whitening.target(ground, (2, 2))
+    x = jax.random.normal(key, (4, 2)), jax.random.normal(key, (4, 8))
+    together = jax.jit(jax.vmap(lambda *x: whitening.log_density(x, aim, (2, 2))))(*x)
+    sites = {"tau": x[0], "z_0": x[1][:, :4].reshape(4, 2, 2), "z_1": x[1][:, 4:].reshape(4, 2, 2)}
+    potential = partial(potential_energy, program.model, (observations, bias), {})
+    programs = jax.jit(jax.vmap(potential))(sites)
+    with jax.enable_x64(True):
+        exact = newton.double((aim, x, (observations, bias), sites))
+        one = [
+            whitening.log_density((a, b), exact[0], (2, 2)) for a, b in zip(*exact[1], strict=True)
+        ]
+        each = [jax.tree.map(lambda s, i=i: s[i], exact[3]) for i in range(4)]
+        theirs = [potential_energy(program.model, exact[2], {}, site) for site in each]
+    np.testing.assert_allclose(together, one, atol=2e-3)
+    np.testing.assert_allclose(programs, theirs, rtol=1e-5)
+
+
 def grid_log_joint(observations, bias, tau, axis):
     """z on a grid, and log P(y, z | τ) there, for two classes and one weight a modality."""
     z = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)

@@ -27,6 +27,7 @@ from fusionjax.posterior import (
     program,
     proposals,
     scales,
+    svi,
     whitening,
 )
 from fusionjax.posterior import surrogate as gaussian
@@ -350,6 +351,25 @@ def test_laplace_against_quadrature(key, tiny, exact):
     mean, sd = summary(laplace.fit(key, *tiny, draws=4000))
     np.testing.assert_allclose(mean, exact[0], atol=0.15 * exact[1].max())
     np.testing.assert_allclose(sd, exact[1], rtol=0.2)
+
+
+def test_svi_against_quadrature(key, tiny, exact):
+    found = svi.fit(key, *tiny, draws=4000, steps=600)
+    mean, sd = summary(found)
+    np.testing.assert_allclose(mean, exact[0], atol=0.15 * exact[1].max())
+    np.testing.assert_allclose(sd, exact[1], rtol=0.25)
+    assert found.certificate.k_hat is not None
+    assert found.certificate.likelihood_evaluations > 600 * svi.PARTICLES
+
+
+def test_a_loss_that_still_falls_fails_the_certificate(key, tiny):
+    good = laplace.fit(key, *tiny, draws=400).certificate
+    noise = np.random.default_rng(0).normal(size=500)
+    assert svi.settled(good, 3.0 + noise) == good
+    falling = svi.settled(good, 3.0 + noise + np.linspace(20.0, 0.0, 500))
+    assert not falling.ok
+    assert "still fell by 3.9" in falling.notes[-1]
+    assert not svi.settled(good, np.full(500, np.nan)).ok
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,35 @@ def test_expansion_is_numpyros_derivatives(problem, leaf, monkeypatch):
         )
 
 
+def test_zero_sum_is_the_gauge_of_a_reference_class(problem):
+    """θ_k − θ_K of a zero-sum normal has covariance τ²(I + 11ᵀ): the same mode and curvature."""
+    observations, bias = problem
+    mode = newton.solve(TAU, observations, bias, tolerance=1e-18)
+    with jax.enable_x64(True):
+        deviation = np.asarray(newton.columns(jnp.asarray(TAU), (3, 4)))
+        turn = newton.zero_sum_basis(3)[:2] - newton.zero_sum_basis(3)[2:]
+        design = jnp.concatenate(observations.features, axis=1)
+        inverse = np.linalg.inv(np.eye(2) + 1.0)
+
+        def log_joint(against):
+            whole = jnp.concatenate([against, jnp.zeros((7, 1))], axis=1)
+            log_prob = jax.nn.log_softmax(bias[None, :] + design @ whole, axis=1)
+            likelihood = jnp.sum(observations.weight[:, None] * observations.onehot * log_prob)
+            return (
+                likelihood
+                - jnp.einsum("pa,ab,pb,p->", against, inverse, against, deviation**-2) / 2
+            )
+
+        against = deviation[:, None] * np.asarray(mode.z) @ turn.T
+        np.testing.assert_allclose(jax.grad(log_joint)(against), 0.0, atol=1e-7)
+        hessian = -jax.hessian(log_joint)(against).reshape(14, 14)
+        change = np.kron(np.diag(deviation), turn)
+        covariance = np.linalg.inv(mode.cholesky @ mode.cholesky.T)
+        np.testing.assert_allclose(
+            np.linalg.inv(hessian), change @ covariance @ change.T, rtol=1e-8, atol=1e-12
+        )
+
+
 # Newton and the evidence
 
 
@@ -475,6 +504,31 @@ def test_hard_data_has_finite_zero_sum_draws(key, case):
         assert theta.shape == (50, 3, size)
         assert np.all(np.isfinite(theta))
         np.testing.assert_allclose(theta.sum(1), 0.0, atol=1e-5 * float(jnp.max(jnp.abs(theta))))
+    assert np.all(np.asarray(posterior.tau) > 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", hard_cases())
+@pytest.mark.parametrize(
+    "fit",
+    [
+        partial(laplace.fit, draws=52),
+        partial(independence.fit, draws=52, proposed=400),
+        partial(nuts.fit, draws=13, warmup=50),
+        partial(svi.fit, draws=52, steps=50),
+    ],
+    ids=["laplace", "independence", "nuts", "svi"],
+)
+def test_every_engine_is_finite_on_hard_data(key, case, fit):
+    design, label = hard_cases()[case]
+    presence = jnp.ones((len(label), 1), bool)
+    bias = jnp.log(jnp.asarray([0.5, 0.3, 0.2]))
+    observations = observe((jnp.asarray(design, jnp.float32),), presence, jnp.asarray(label), 3)
+    posterior = fit(key, observations, bias)
+    theta = np.asarray(posterior.theta[0])
+    assert theta.shape == (52, 3, design.shape[1])
+    assert np.all(np.isfinite(theta))
+    np.testing.assert_allclose(theta.sum(1), 0.0, atol=1e-5 * np.max(np.abs(theta)))
     assert np.all(np.asarray(posterior.tau) > 0)
 
 

@@ -27,6 +27,7 @@ from fusionjax.posterior import (
     program,
     proposals,
     scales,
+    svi,
     whitening,
 )
 from fusionjax.posterior import surrogate as gaussian
@@ -121,6 +122,35 @@ def test_expansion_is_numpyros_derivatives(problem, leaf, monkeypatch):
         precision = np.eye(14) + scale[:, None] * expansion.curvature * scale[None, :]
         np.testing.assert_allclose(
             -precision, jax.jit(jax.hessian(flat))(z.ravel()), rtol=1e-9, atol=1e-12
+        )
+
+
+def test_zero_sum_is_the_gauge_of_a_reference_class(problem):
+    """θ_k − θ_K of a zero-sum normal has covariance τ²(I + 11ᵀ): the same mode and curvature."""
+    observations, bias = problem
+    mode = newton.solve(TAU, observations, bias, tolerance=1e-18)
+    with jax.enable_x64(True):
+        deviation = np.asarray(newton.columns(jnp.asarray(TAU), (3, 4)))
+        turn = newton.zero_sum_basis(3)[:2] - newton.zero_sum_basis(3)[2:]
+        design = jnp.concatenate(observations.features, axis=1)
+        inverse = np.linalg.inv(np.eye(2) + 1.0)
+
+        def log_joint(against):
+            whole = jnp.concatenate([against, jnp.zeros((7, 1))], axis=1)
+            log_prob = jax.nn.log_softmax(bias[None, :] + design @ whole, axis=1)
+            likelihood = jnp.sum(observations.weight[:, None] * observations.onehot * log_prob)
+            return (
+                likelihood
+                - jnp.einsum("pa,ab,pb,p->", against, inverse, against, deviation**-2) / 2
+            )
+
+        against = deviation[:, None] * np.asarray(mode.z) @ turn.T
+        np.testing.assert_allclose(jax.grad(log_joint)(against), 0.0, atol=1e-7)
+        hessian = -jax.hessian(log_joint)(against).reshape(14, 14)
+        change = np.kron(np.diag(deviation), turn)
+        covariance = np.linalg.inv(mode.cholesky @ mode.cholesky.T)
+        np.testing.assert_allclose(
+            np.linalg.inv(hessian), change @ covariance @ change.T, rtol=1e-8, atol=1e-12
         )
 
 
@@ -249,6 +279,31 @@ def test_whitened_density_is_the_programs_with_the_jacobian(problem):
     np.testing.assert_allclose(constants, constants[0], atol=1e-4)
 
 
+def test_many_rows_of_chains_side_by_side_have_the_density_of_one(key):
+    """Compiled for several chains at once, at a size at which the work is divided among threads.
+
+    jaxlib 0.10.2 returns wrong sums of products there (jax issue 39103) where they are read by
+    anything but another sum.
+    """
+    observations, bias, _ = simulated(1, 12_000, (2, 2), 3, tau=(0.7, 0.7))
+    ground = proposals.groundwork(key, observations, bias)
+    aim, _ = whitening.target(ground, (2, 2))
+    x = jax.random.normal(key, (4, 2)), jax.random.normal(key, (4, 8))
+    together = jax.jit(jax.vmap(lambda *x: whitening.log_density(x, aim, (2, 2))))(*x)
+    sites = {"tau": x[0], "z_0": x[1][:, :4].reshape(4, 2, 2), "z_1": x[1][:, 4:].reshape(4, 2, 2)}
+    potential = partial(potential_energy, program.model, (observations, bias), {})
+    programs = jax.jit(jax.vmap(potential))(sites)
+    with jax.enable_x64(True):
+        exact = newton.double((aim, x, (observations, bias), sites))
+        one = [
+            whitening.log_density((a, b), exact[0], (2, 2)) for a, b in zip(*exact[1], strict=True)
+        ]
+        each = [jax.tree.map(lambda s, i=i: s[i], exact[3]) for i in range(4)]
+        theirs = [potential_energy(program.model, exact[2], {}, site) for site in each]
+    np.testing.assert_allclose(together, one, atol=2e-3)
+    np.testing.assert_allclose(programs, theirs, rtol=1e-5)
+
+
 def grid_log_joint(observations, bias, tau, axis):
     """z on a grid, and log P(y, z | τ) there, for two classes and one weight a modality."""
     z = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
@@ -325,6 +380,25 @@ def test_laplace_against_quadrature(key, tiny, exact):
     mean, sd = summary(laplace.fit(key, *tiny, draws=4000))
     np.testing.assert_allclose(mean, exact[0], atol=0.15 * exact[1].max())
     np.testing.assert_allclose(sd, exact[1], rtol=0.2)
+
+
+def test_svi_against_quadrature(key, tiny, exact):
+    found = svi.fit(key, *tiny, draws=4000, steps=600)
+    mean, sd = summary(found)
+    np.testing.assert_allclose(mean, exact[0], atol=0.15 * exact[1].max())
+    np.testing.assert_allclose(sd, exact[1], rtol=0.25)
+    assert found.certificate.k_hat is not None
+    assert found.certificate.likelihood_evaluations > 600 * svi.PARTICLES
+
+
+def test_a_loss_that_still_falls_fails_the_certificate(key, tiny):
+    good = laplace.fit(key, *tiny, draws=400).certificate
+    noise = np.random.default_rng(0).normal(size=500)
+    assert svi.settled(good, 3.0 + noise) == good
+    falling = svi.settled(good, 3.0 + noise + np.linspace(20.0, 0.0, 500))
+    assert not falling.ok
+    assert "still fell by 3.9" in falling.notes[-1]
+    assert not svi.settled(good, np.full(500, np.nan)).ok
 
 
 @pytest.mark.parametrize(
@@ -430,6 +504,31 @@ def test_hard_data_has_finite_zero_sum_draws(key, case):
         assert theta.shape == (50, 3, size)
         assert np.all(np.isfinite(theta))
         np.testing.assert_allclose(theta.sum(1), 0.0, atol=1e-5 * float(jnp.max(jnp.abs(theta))))
+    assert np.all(np.asarray(posterior.tau) > 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", hard_cases())
+@pytest.mark.parametrize(
+    "fit",
+    [
+        partial(laplace.fit, draws=52),
+        partial(independence.fit, draws=52, proposed=400),
+        partial(nuts.fit, draws=13, warmup=50),
+        partial(svi.fit, draws=52, steps=50),
+    ],
+    ids=["laplace", "independence", "nuts", "svi"],
+)
+def test_every_engine_is_finite_on_hard_data(key, case, fit):
+    design, label = hard_cases()[case]
+    presence = jnp.ones((len(label), 1), bool)
+    bias = jnp.log(jnp.asarray([0.5, 0.3, 0.2]))
+    observations = observe((jnp.asarray(design, jnp.float32),), presence, jnp.asarray(label), 3)
+    posterior = fit(key, observations, bias)
+    theta = np.asarray(posterior.theta[0])
+    assert theta.shape == (52, 3, design.shape[1])
+    assert np.all(np.isfinite(theta))
+    np.testing.assert_allclose(theta.sum(1), 0.0, atol=1e-5 * np.max(np.abs(theta)))
     assert np.all(np.asarray(posterior.tau) > 0)
 
 

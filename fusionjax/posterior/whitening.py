@@ -90,7 +90,7 @@ def log_density(x: X, target: Target, sizes: tuple[int, ...]) -> Float[Array, ""
     basis = jnp.asarray(newton.zero_sum_basis(len(target.bias)), at.u.dtype)
     shift = jnp.matmul(target.design, at.u @ basis.T, precision="highest")
     log_prob = jax.nn.log_softmax(target.bias[None, :] + shift, axis=1)
-    gain = target.weight @ (jnp.sum(target.onehot * log_prob, axis=1) - target.own)
+    gain = jnp.sum((target.weight[:, None] * target.onehot) * (log_prob - target.own[:, None]))
     each = jnp.concatenate(
         [jnp.full(p, at.log_tau[i]) + np.log(relative(p)) for i, p in enumerate(sizes)]
     )

@@ -258,7 +258,7 @@ def test_counting_finds_an_order_statistic_to_the_bit(values, data) -> None:
     rank = data.draw(st.integers(0, len(values) - 1))
     left = np.array([rank])
     for depth in range(len(places.BITS)):
-        parts = np.array_split(column, 3)
+        parts = np.array_split(places.place(column), 3)
         counts = sum(places.count(part, int(prefix[0]), depth) for part in parts)
         prefix, left = places.descend(counts[None, :], prefix, left, depth)
     assert places.value(prefix)[0] == np.sort(column)[rank]

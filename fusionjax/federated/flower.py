@@ -162,11 +162,19 @@ class _Prompt:
 
 def _opened(reply: Message, request: Request) -> Arrays | Refusal:
     if reply.has_error():
-        return Refusal(f"Flower reports: {reply.error.reason}")
-    found = compat.recorddict_to_fitres(reply.content, keep_input=True)
-    if found.metrics.get("refusal"):
-        return Refusal(f"the site reports: {found.metrics['refusal']}")
-    return wire.by_name(parameters_to_ndarrays(found.parameters), request)
+        return Refusal(f"Flower reports {_short(reply.error.reason)}")
+    try:
+        found = compat.recorddict_to_fitres(reply.content, keep_input=True)
+        if found.metrics.get("refusal"):
+            return Refusal(f"the site reports {_short(found.metrics['refusal'])}")
+        return wire.by_name(parameters_to_ndarrays(found.parameters), request)
+    except (EOFError, KeyError, OSError, TypeError, ValueError):
+        return Refusal("what the site sent cannot be read")
+
+
+def _short(reason: object) -> str:
+    """What a site said, in one line of printable characters."""
+    return "".join(c for c in str(reason)[:200] if c.isprintable())
 
 
 def _size(content: RecordDict) -> int:

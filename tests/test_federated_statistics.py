@@ -28,10 +28,10 @@ CARD = (
     .replace('[modalities.note]\nkind = "text"\ncolumn = "note"\n', "")
     .replace("length = 50", 'length = 50\nchannels = ["I", "II"]')
     .replace('"gene_*"', '"gene_a", "gene_b"')
-    .replace("size = 16", "size = 4")
+    .replace("size = 16", "size = 8")
     .replace("seconds = 0.5", "seconds = 0.5\nmels = 6")
 )
-ENDS = {"north": (0, 11), "south": (11, 24), "west": (24, 30)}
+ENDS = {"north": (0, 10), "south": (10, 20), "west": (20, 30)}
 
 
 def rows() -> list[dict[str, str]]:
@@ -40,7 +40,7 @@ def rows() -> list[dict[str, str]]:
     found = small_folder.rows(30)
     for i, row in enumerate(found):
         row["crp"] = f"{np.exp(rng.normal(size=1))[0]:.4f}" if rng.random() < 0.9 else ""
-        row["smoker"] = "once" if i == 20 else str(rng.choice(["yes", "no", "", "ja, früher"]))
+        row["smoker"] = "once" if i == 15 else str(rng.choice(["yes", "no", "", "ja, früher"]))
         row["gene_a"] = f"{1e4 + rng.normal():.3f}"
         if i >= ENDS["west"][0]:
             row["image"] = row["sound"] = ""

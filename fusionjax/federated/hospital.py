@@ -8,15 +8,17 @@ the summaries of `encoders.summaries`. A level is the text of a categorical cell
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jaxtyping import Float, Int64
 
 from fusionjax import crossfit, preprocess
+from fusionjax.card import Kind
 from fusionjax.crossfit import Fold
 from fusionjax.encoders import adapters
 from fusionjax.encoders.projection import CHUNK
@@ -28,6 +30,7 @@ from fusionjax.preprocess.audio import log_mel
 from fusionjax.preprocess.instances import MOST
 from fusionjax.records.ingest import Records
 from fusionjax.study import of_model
+from fusionjax.types import Inputs
 
 
 class Hospital(NamedTuple):
@@ -170,10 +173,15 @@ def _summaries(hospital: Hospital, setup: str) -> list[Float[np.ndarray, "record
             inputs = preprocess.apply(modality, fitted, column[start : start + CHUNK])
             there = np.asarray(inputs.mask).reshape(len(inputs.mask), -1).any(axis=1)
             with jax.default_matmul_precision("highest"):
-                rows = SUMMARIES[modality.kind]({}, adapters.blanked(inputs))
+                rows = _summarise(modality.kind, inputs)
             parts.append(np.asarray(rows, np.float64)[there])
         found.append(np.concatenate(parts))
     return found
+
+
+@partial(jax.jit, static_argnums=0)
+def _summarise(kind: Kind, inputs: Inputs) -> Float[Array, "record column"]:
+    return SUMMARIES[kind]({}, adapters.blanked(inputs))
 
 
 @lru_cache(maxsize=2)

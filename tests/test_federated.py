@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionjax.federated import coordinator, site
+from fusionjax.federated import coordinator, fixed_point, levels, messages, places, site
 from fusionjax.federated import posterior as federated
-from fusionjax.federated.coordinator import Federation
+from fusionjax.federated.coordinator import Federation, FederationError
 from fusionjax.federated.messages import Arrays, Refusal, Request
 from fusionjax.posterior import Observations, importance, newton
 from tests.test_posterior import simulated
@@ -113,7 +113,7 @@ def unasked(answer: Arrays) -> Arrays:
 
 
 def positive(answer: Arrays) -> Arrays:
-    return {**answer, "value": -answer["value"]}
+    return {**answer, "value": np.asarray(-answer["value"])}
 
 
 def indefinite(answer: Arrays) -> Arrays:
@@ -129,7 +129,7 @@ def too_curved(answer: Arrays) -> Arrays:
 
 
 def other_records(answer: Arrays) -> Arrays:
-    return {**answer, "value": answer["value"] / 3}
+    return {**answer, "value": np.asarray(answer["value"] / 3)}
 
 
 ABSURD = {

@@ -179,6 +179,16 @@ def test_masked_answers_tell_nothing_of_the_sums_by_themselves(answers) -> None:
     assert limbs.astype(np.int64).tobytes() not in b"".join(seen)
 
 
+def test_flower_folds_a_masks_secret_to_32_bits() -> None:
+    """A limit that docs/federation.md states; should Flower mend it, the page must follow."""
+    from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
+
+    one, other = bytes(range(32)), bytes(range(28, 32)) + bytes(range(4, 28)) + bytes(range(4))
+    assert one != other
+    first, second = (pseudo_rand_gen(secret, 1 << 32, [(4,)])[0] for secret in (one, other))
+    np.testing.assert_array_equal(first, second)
+
+
 def test_a_request_survives_the_wire() -> None:
     found = wire.unpack(wire.pack(REQUEST))
     np.testing.assert_array_equal(found.arrays["u"], REQUEST.arrays["u"])

@@ -27,7 +27,7 @@ from fusionjax.federated.messages import Arrays, Refusal, Request
 
 POLL = 0.1
 SHARE = 0.75
-"""Of the sites that must stay for a masked sum to be opened: of four, one may leave midway."""
+"""Of the sites whose shares open a masked sum: of four, three."""
 
 
 class Node(NamedTuple):
@@ -70,10 +70,12 @@ def secure(grid: Grid, context: Context, deadline: float) -> Transport:
         mean, stages = _secagg(watched, context, request, tuple(there), deadline)
         for stage, left in stages.items():
             absent |= {there[node]: f"no answer at {stage}" for node in left}
+        if mean is None and not absent:
+            absent = dict.fromkeys(sites, "the masked sum could not be opened")
         members = tuple(site for site in sites if site not in absent)
         sent = {there[node]: size for node, size in watched.received.items() if node in there}
         if mean is None:
-            return Sum({}, members, sent, absent or dict.fromkeys(sites, "too few answered"), {})
+            return Sum({}, members, sent, absent, {})
         arrays = wire.from_mean(mean, len(members), request)
         believe("", arrays)
         return Sum(arrays, members, sent, absent, {})
@@ -82,7 +84,11 @@ def secure(grid: Grid, context: Context, deadline: float) -> Transport:
 
 
 def _secagg(grid: Any, context: Context, request: Request, asked: tuple[int, ...], deadline):
-    """The mean of the answers, None if it could not be opened, and who left at which stage."""
+    """The mean of the answers, or None, and who left at which stage.
+
+    Once a site has left before the masked sum is made, it is not opened: the coordinator would drop
+    it. Who leaves at unmasking is in the sum, which the others' shares open.
+    """
     strategy: Any = _Strategy(request, asked)
     legacy = LegacyContext(context, strategy=strategy, client_manager=strategy)
     legacy.state.config_records[MAIN_CONFIGS_RECORD] = ConfigRecord({WorkflowKey.CURRENT_ROUND: 1})
@@ -105,12 +111,10 @@ def _secagg(grid: Any, context: Context, request: Request, asked: tuple[int, ...
     }
     for stage, step in steps.items():
         went_on = step(grid, legacy, state)
-        if stage != "unmasking":
-            left[stage] = before - set(state.active_node_ids)
-            before = set(state.active_node_ids)
-        if not went_on:
+        left[stage] = before - set(state.active_node_ids)
+        if not went_on or (left[stage] and stage != "unmasking"):
             return None, left
-    return strategy.mean, left
+    return strategy.mean, {}
 
 
 class _Strategy:
@@ -158,11 +162,19 @@ class _Prompt:
 
 def _opened(reply: Message, request: Request) -> Arrays | Refusal:
     if reply.has_error():
-        return Refusal(f"Flower reports: {reply.error.reason}")
-    found = compat.recorddict_to_fitres(reply.content, keep_input=True)
-    if found.metrics.get("refusal"):
-        return Refusal(f"the site reports: {found.metrics['refusal']}")
-    return wire.by_name(parameters_to_ndarrays(found.parameters), request)
+        return Refusal(f"Flower reports {_short(reply.error.reason)}")
+    try:
+        found = compat.recorddict_to_fitres(reply.content, keep_input=True)
+        if found.metrics.get("refusal"):
+            return Refusal(f"the site reports {_short(found.metrics['refusal'])}")
+        return wire.by_name(parameters_to_ndarrays(found.parameters), request)
+    except (EOFError, KeyError, OSError, TypeError, ValueError):
+        return Refusal("what the site sent cannot be read")
+
+
+def _short(reason: object) -> str:
+    """What a site said, in one line of printable characters."""
+    return "".join(c for c in str(reason)[:200] if c.isprintable())
 
 
 def _size(content: RecordDict) -> int:

@@ -8,20 +8,24 @@ the summaries of `encoders.summaries`. A level is the text of a categorical cell
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jaxtyping import Float, Int64
 
 from fusionjax import crossfit, preprocess
+from fusionjax.card import Kind
 from fusionjax.crossfit import Fold
 from fusionjax.encoders import adapters
+from fusionjax.encoders.projection import CHUNK
 from fusionjax.encoders.summaries import SUMMARIES
 from fusionjax.federated import levels, places, site
 from fusionjax.federated.messages import Arrays, Request
-from fusionjax.federated.setup import Setup, loads, stack
+from fusionjax.federated.setup import Setup, loads, stack, width
 from fusionjax.preprocess.audio import log_mel
 from fusionjax.preprocess.instances import MOST
 from fusionjax.records.ingest import Records
@@ -75,10 +79,9 @@ def _census(hospital: Hospital, request: Request) -> Arrays:
 
 def _places(hospital: Hospital, request: Request) -> Arrays:
     """How the values of some columns fall into parts of the places asked for."""
-    columns = _columns(hospital, request)
-    given = request.arrays
+    given, at = request.arrays, _places_of(hospital, request.setup)
     pairs = zip(given["column"], given["prefix"], strict=True)
-    counted = [places.count(columns[c], int(p), int(given["depth"])) for c, p in pairs]
+    counted = [places.count(at[c], int(p), int(given["depth"])) for c, p in pairs]
     return {"places": np.stack(counted)}
 
 
@@ -86,7 +89,7 @@ def _moments(hospital: Hospital, request: Request) -> Arrays:
     """Counts and sums of powers 1 to 3 of each column, clipped and in units of `width` from
     `centre`; those of the logarithm too, where the clipped values are positive."""
     given, found = request.arrays, []
-    for j, column in enumerate(_columns(hospital, request)):
+    for j, column in enumerate(_columns(hospital)):
         clipped = np.clip(column[np.isfinite(column)].astype(np.float64), *given["limits"][j])
         logs = np.log(clipped) if given["positive"][j] else np.zeros_like(clipped)
         parts = (
@@ -126,34 +129,33 @@ def _summary(hospital: Hospital, request: Request) -> Arrays:
     return found
 
 
-def _columns(hospital: Hospital, request: Request) -> list[np.ndarray]:
-    """The values of ψ's columns where there is a setup, else of φ's."""
-    if request.setup:
-        return [c.astype(np.float32) for s in _summaries(hospital, request.setup) for c in s.T]
-    return _phi_columns(hospital)
+@lru_cache(maxsize=2)
+def _places_of(hospital: Hospital, setup: str) -> list[Int64[np.ndarray, " value"]]:
+    """The places of the finite values in each of ψ's columns, or, without a setup, of φ's."""
+    summaries = [c for rows in _summaries(hospital, setup) for c in rows.T] if setup else []
+    columns = summaries or _columns(hospital)
+    return [places.place(column[np.isfinite(column)]) for column in columns]
 
 
 @lru_cache(maxsize=2)
-def _phi_columns(hospital: Hospital) -> list[Float[np.ndarray, " value"]]:
+def _columns(hospital: Hospital) -> list[Float[np.ndarray, " value"]]:
+    """The values of φ's columns."""
     found = []
     for modality, raws in zip(hospital.records.card.modalities, _raws(hospital), strict=True):
-        parts = [np.asarray(part, np.float32) for part in _numbers(modality, raws)]
-        parts = [part for part in parts if len(part)]
-        found += list(np.concatenate(parts).T) if parts else []
+        # A site may have nothing of a modality, but columns it has.
+        parts = [np.zeros((0, width(modality)), np.float32), *_numbers(modality, raws)]
+        found += list(np.concatenate(parts, dtype=np.float32).T)
     return found
 
 
 def _numbers(modality, raws) -> Iterator[Float[np.ndarray, "value column"]]:
     """What a kind standardises, column by column, of all records."""
     if modality.kind == "tabular":
-        width = len(modality.columns) - len(modality.options.categorical)
-        yield np.reshape([numbers for numbers, _ in raws], (len(raws), width))
+        yield np.reshape([numbers for numbers, _ in raws], (len(raws), width(modality)))
     elif modality.kind == "vector":
-        width = len(modality.columns)
-        yield np.reshape([raw if len(raw) else np.full(width, np.nan) for raw in raws], (-1, width))
+        yield from (raw[None, :] for raw in raws if len(raw))
     elif modality.kind == "image":
-        channels = 3 if modality.options.colour else 1
-        yield from (raw.reshape(-1, channels) for raw in raws)
+        yield from (raw.reshape(-1, width(modality)) for raw in raws)
     elif modality.kind == "audio":
         yield from (log_mel(item, modality.options) for raw in raws for item in raw)
     else:
@@ -166,11 +168,20 @@ def _summaries(hospital: Hospital, setup: str) -> list[Float[np.ndarray, "record
     found = []
     modalities, raws = given.card.modalities, _raws(hospital)
     for modality, fitted, column in zip(modalities, given.statistics, raws, strict=True):
-        inputs = preprocess.apply(modality, fitted, column)
-        there = np.asarray(inputs.mask).reshape(len(column), -1).any(axis=1)
-        clean = adapters.blanked(Inputs(inputs.values[there], inputs.mask[there]))
-        found.append(np.asarray(SUMMARIES[modality.kind]({}, clean), np.float64))
+        parts = []
+        for start in range(0, len(column), CHUNK):
+            inputs = preprocess.apply(modality, fitted, column[start : start + CHUNK])
+            there = np.asarray(inputs.mask).reshape(len(inputs.mask), -1).any(axis=1)
+            with jax.default_matmul_precision("highest"):
+                rows = _summarise(modality.kind, inputs)
+            parts.append(np.asarray(rows, np.float64)[there])
+        found.append(np.concatenate(parts))
     return found
+
+
+@partial(jax.jit, static_argnums=0)
+def _summarise(kind: Kind, inputs: Inputs) -> Float[Array, "record column"]:
+    return SUMMARIES[kind]({}, adapters.blanked(inputs))
 
 
 @lru_cache(maxsize=2)

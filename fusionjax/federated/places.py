@@ -27,11 +27,8 @@ def value(places: Int64[np.ndarray, " place"]) -> Float[np.ndarray, " place"]:
     return bits.astype(np.uint32).view(np.float32)
 
 
-def count(
-    values: Float[np.ndarray, " value"], prefix: int, depth: int
-) -> Int64[np.ndarray, " part"]:
-    """How many finite values lie in each part of the places that begin with `prefix`."""
-    at = place(values[np.isfinite(values)])
+def count(at: Int64[np.ndarray, " place"], prefix: int, depth: int) -> Int64[np.ndarray, " part"]:
+    """How many places lie in each part of those that begin with `prefix`."""
     done, left = sum(BITS[:depth]), 32 - sum(BITS[: depth + 1])
     inside = at[at >> (32 - done) == prefix]
     return np.bincount((inside >> left) & ((1 << BITS[depth]) - 1), minlength=PARTS)

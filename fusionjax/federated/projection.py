@@ -3,6 +3,7 @@
 Its extremes are found by counting, the rest from one sum of the summaries and of their products.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -47,7 +48,8 @@ def fit(federation: Federation, setup: Setup) -> list[dict]:
 def _width(modality: Modality, statistics) -> int:
     """How many columns the summary of a modality has."""
     nobody = preprocess.apply(modality, statistics, [])
-    return SUMMARIES[modality.kind]({}, nobody).shape[1]
+    blank = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), nobody)
+    return SUMMARIES[modality.kind]({}, blank).shape[1]
 
 
 def _projection(

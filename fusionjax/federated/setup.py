@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from fusionjax import card as cards
 from fusionjax import preprocess
-from fusionjax.card import Card
+from fusionjax.card import Card, Modality
 from fusionjax.model import Map, Member, encoder_stack
 from fusionjax.types import Encoder
 
@@ -82,3 +82,21 @@ def stack(setup: Setup) -> tuple[Encoder, ...]:
 def sizes(setup: Setup) -> tuple[int, ...]:
     """Features of each modality, the constant included."""
     return tuple(1 + one["weight"].shape[1] for one in setup.member.weights)
+
+
+def width(modality: Modality) -> int:
+    """How many columns of numbers its kind standardises."""
+    options: Any = modality.options
+    return {
+        "tabular": lambda: len(modality.columns) - len(categorical(modality)),
+        "vector": lambda: len(modality.columns),
+        "image": lambda: 3 if options.colour else 1,
+        "audio": lambda: options.mels,
+        "signal": lambda: len(options.channels),
+    }[modality.kind]()
+
+
+def categorical(modality: Modality) -> tuple[str, ...]:
+    """The columns of levels that a modality has."""
+    options: Any = modality.options
+    return options.categorical if modality.kind == "tabular" else ()

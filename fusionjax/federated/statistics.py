@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fusionjax.card import Card, Modality
+from fusionjax.card import Card
 from fusionjax.errors import CardError
 from fusionjax.federated import levels, places
 from fusionjax.federated.coordinator import Federation, FederationError
 from fusionjax.federated.messages import Request
+from fusionjax.federated.setup import categorical, width
 from fusionjax.preprocess import audio, image, signal, tabular, vector
 from fusionjax.preprocess.instances import MOST
 from fusionjax.preprocess.moments import FLOAT32_RESOLUTION
@@ -69,7 +70,7 @@ def fit(
     federation: Federation, card: Card, instances: Int[np.ndarray, "modality number"]
 ) -> tuple[Any, ...]:
     """The statistics of each modality."""
-    widths = [_width(modality) for modality in card.modalities]
+    widths = [width(modality) for modality in card.modalities]
     table = np.repeat([modality.kind == "tabular" for modality in card.modalities], widths)
     low, high = _limits(federation, table)
     logged, mean, sd = _moments(federation, low, high, table)
@@ -77,7 +78,7 @@ def fit(
     for i, modality in enumerate(card.modalities):
         at, room = slice(ends[i], ends[i + 1]), int(np.max(np.flatnonzero(instances[i]), initial=1))
         if modality.kind == "tabular":
-            known = tuple(next(words) for _ in _categorical(modality))
+            known = tuple(next(words) for _ in categorical(modality))
             one = tabular.Statistics(low[at], high[at], logged[at], mean[at], sd[at], known)
         elif modality.kind == "vector":
             one = vector.Statistics(mean[at], sd[at])
@@ -88,23 +89,6 @@ def fit(
             one = kind.Statistics(mean[at], sd[at], room)
         found.append(one)
     return tuple(found)
-
-
-def _width(modality: Modality) -> int:
-    """How many columns its kind standardises."""
-    options: Any = modality.options
-    return {
-        "tabular": lambda: len(modality.columns) - len(_categorical(modality)),
-        "vector": lambda: len(modality.columns),
-        "image": lambda: 3 if options.colour else 1,
-        "audio": lambda: options.mels,
-        "signal": lambda: len(options.channels),
-    }[modality.kind]()
-
-
-def _categorical(modality: Modality) -> tuple[str, ...]:
-    options: Any = modality.options
-    return options.categorical if modality.kind == "tabular" else ()
 
 
 def _limits(
@@ -187,7 +171,7 @@ def _moments(
 
 def _levels(federation: Federation, card: Card) -> list[tuple[str, ...]]:
     """Of each categorical column, the levels that two records have."""
-    columns = sum(len(_categorical(modality)) for modality in card.modalities)
+    columns = sum(len(categorical(modality)) for modality in card.modalities)
     if not columns:
         return []
     for buckets in BUCKETS:

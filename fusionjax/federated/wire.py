@@ -11,7 +11,7 @@ from flwr.common import FitIns, ndarrays_to_parameters, parameters_to_ndarrays
 from jaxtyping import Float
 
 from fusionjax.federated import fixed_point
-from fusionjax.federated.messages import Arrays, Doubt, Request, flat, unflat
+from fusionjax.federated.messages import Arrays, Request, flat, unflat
 
 RANGE = 1 << fixed_point.LIMB
 """Flower's quantisation range; its clipping range is half of it, on either side of 0."""
@@ -50,10 +50,11 @@ def in_order(answer: Arrays, request: Request) -> list[np.ndarray]:
 
 
 def by_name(arrays: list[np.ndarray], request: Request) -> dict[str, np.ndarray]:
-    """The fields by name; raises Doubt where there are more or fewer."""
-    if len(arrays) != len(request.expected):
-        raise Doubt(f"{len(arrays)} fields where {len(request.expected)} were asked for")
-    return dict(zip(sorted(request.expected), arrays, strict=True))
+    """The fields by name, of which some have none where there are more or fewer than expected."""
+    names = sorted(request.expected)
+    if len(arrays) != len(names):
+        names = [f"number {i}" for i in range(len(arrays))]
+    return dict(zip(names, arrays, strict=True))
 
 
 def to_limbs(answer: Arrays, request: Request) -> Float[np.ndarray, " limb"]:

@@ -12,6 +12,7 @@ the likelihood of the clipped features is the one whose gradient this is. The su
 with one noise; what follows from it costs nothing more.
 """
 
+from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -28,10 +29,10 @@ from fusionjax.privacy.guarantee import PrivacyError, Units
 
 PARTS = (0.55, 0.35, 0.10)
 """What of a round's budget slope, curvature and weight get."""
-ROUNDS = (0.15, 0.25, 0.60)
+ROUNDS = (0.10, 0.15, 0.25, 0.50)
 """What of the budget each round gets: the last is the one whose noise the posterior bears."""
 POINTS = 64
-CORRECTIONS = 8
+CORRECTIONS = 16
 LOOSE = 0.5
 """How far a priori the curvature is from that of the design, as part of its diagonal."""
 
@@ -180,22 +181,28 @@ def covariance(apart: Float[np.ndarray, " d"], at: Expansion) -> Float[np.ndarra
 
 
 def centre(
-    at: Expansion, bias: Float[Array | np.ndarray, " class"], sizes: tuple[int, ...]
+    seen: Sequence[Expansion], bias: Float[Array | np.ndarray, " class"], sizes: tuple[int, ...]
 ) -> Float[np.ndarray, "p free"]:
-    """Where the posterior with every τ at 1 is centred: where the next round looks.
+    """Where all rounds so far put θ, with every τ at 1: where the next round looks.
 
-    The step is Newton's, made as much longer as the curvature falls on the way.
+    Each round's step is Newton's, made as much longer as the curvature falls on the way. A direction
+    of which one round knows nothing is held by those before it. This only steers; that rounds share
+    their records matters to `posterior` alone.
     """
-    free, where, less = at.at.shape[1], at.at.ravel(), 1.0
-    deviation = np.repeat(np.concatenate([relative(p) for p in sizes]), free)
-    u = where
+    shape, prior = seen[0].at.shape, np.concatenate([1 / relative(p) ** 2 for p in sizes])
+    u, less = np.zeros(seen[0].at.size), np.ones(len(seen))
     for _ in range(CORRECTIONS):
-        curvature = less * at.curvature
-        gain = np.linalg.solve(covariance(less * (u - where), at), curvature).T
-        precision = gain @ curvature + np.diag(1 / deviation**2)
-        u = np.linalg.solve(precision, gain @ (at.slope.ravel() + curvature @ where))
-        less = float(lessened(u.reshape(at.at.shape), at.at, at.design, np.asarray(bias))[0])
-    return u.reshape(at.at.shape)
+        precision, linear = np.diag(np.repeat(prior, shape[1])), np.zeros(len(u))
+        for i, at in enumerate(seen):
+            curvature, where = less[i] * at.curvature, at.at.ravel()
+            gain = np.linalg.solve(covariance(less[i] * (u - where), at), curvature).T
+            precision += gain @ curvature
+            linear += gain @ (at.slope.ravel() + curvature @ where)
+        u = np.linalg.solve(precision, linear)
+        now = [float(lessened(u.reshape(shape), at.at, at.design, np.asarray(bias))[0]) for at in seen]
+        # The geometric mean: a longer step lessens the curvature, which would lengthen the step.
+        less = np.sqrt(less * np.maximum(now, 1e-3))
+    return u.reshape(shape)
 
 
 @jax.jit
@@ -233,12 +240,12 @@ def rounds(
     `multiplier` is what one release of the whole budget would have; `shares` sum to 1.
     """
     sizes = tuple(f.shape[1] for f in bounded.observations.features)
-    u = np.zeros((sum(sizes), len(bias) - 1))
-    at = expand(u, bounded, bias, multiplier / np.sqrt(shares[0]), source)
-    for share in shares[1:]:
-        u = centre(at, bias, sizes)
-        at = expand(u, bounded, bias, multiplier / np.sqrt(share), source, at.design)
-    return at
+    u, seen = np.zeros((sum(sizes), len(bias) - 1)), []
+    for share in shares:
+        design = seen[0].design if seen else None
+        seen.append(expand(u, bounded, bias, multiplier / np.sqrt(share), source, design))
+        u = centre(seen, bias, sizes)
+    return seen[-1]
 
 
 def _limits(radius: float, classes: int) -> tuple[float, float, float]:

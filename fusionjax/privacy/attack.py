@@ -91,7 +91,9 @@ def leaks(found: Shadows, delta: float, targets: int = 8, sure: float = 0.95) ->
             tpr.append(float(np.mean(scores[member] > np.quantile(scores[~member], 0.99))))
             epsilon.append(bound(scores, member, delta, 1 - (1 - sure) / targets))
         error = float(np.std(auc, ddof=1) / np.sqrt(targets)) if targets > 1 else float("nan")
-        rows.append(Leak(name, float(np.mean(auc)), error, float(np.mean(tpr)), max(epsilon), sure, targets))
+        rows.append(
+            Leak(name, float(np.mean(auc)), error, float(np.mean(tpr)), max(epsilon), sure, targets)
+        )
     return rows
 
 

@@ -70,4 +70,3 @@ def audit(
         int(guessed.sum()),
         int((guessed & member).sum()),
     )
-

@@ -24,7 +24,15 @@ from fusionjax.model import Map, Member, Model, encoder_stack, mapped
 from fusionjax.posterior.newton import zero_sum_basis
 from fusionjax.posterior.types import Observations
 from fusionjax.privacy import noise, posterior, public, release
-from fusionjax.privacy.guarantee import Guarantee, Promise, Units, check, multiplier, sentence, units
+from fusionjax.privacy.guarantee import (
+    Guarantee,
+    Promise,
+    Units,
+    check,
+    multiplier,
+    sentence,
+    units,
+)
 from fusionjax.privacy.public import Public
 from fusionjax.study import Study, ordered
 from fusionjax.types import Key
@@ -85,9 +93,7 @@ def fit(
     given = _guarantee(config, found, released, source)
     sizes = tuple(1 + m.matrix.shape[1] for m in means.maps)
     bias = jnp.asarray(means.bias, jnp.float32)
-    theta = posterior.fit(
-        draw, released, bias, sizes, draws=config.draws, notes=(sentence(given),)
-    )
+    theta = posterior.fit(draw, released, bias, sizes, draws=config.draws, notes=(sentence(given),))
     plans = public.plans(study.card, stated)
     model = Model(
         card=study.card,
@@ -198,7 +204,10 @@ def _guarantee(
 ) -> Guarantee:
     promise = config.promise
     z = multiplier(promise.epsilon, promise.delta)
-    theta = [(f"θ, round {i + 1}", z / np.sqrt((1 - config.maps) * s)) for i, s in enumerate(release.ROUNDS)]
+    theta = [
+        (f"θ, round {i + 1}", z / np.sqrt((1 - config.maps) * s))
+        for i, s in enumerate(release.ROUNDS)
+    ]
     return Guarantee(
         epsilon=promise.epsilon,
         delta=promise.delta,

@@ -104,7 +104,9 @@ def check(promise: Promise, units: int, sampler: Sampler = "all") -> None:
         )
     if promise.most is not None and (promise.most < 1 or promise.unit != "patient"):
         raise PrivacyError(
-            "most", f"is {promise.most} with the {promise.unit} as unit", "Give it for patients, ≥ 1."
+            "most",
+            f"is {promise.most} with the {promise.unit} as unit",
+            "Give it for patients, ≥ 1.",
         )
     if sampler == "shuffled":
         raise PrivacyError(

@@ -47,9 +47,7 @@ def sensitivity(size: int) -> int:
     return math.ceil(STEPS + math.sqrt(size) / 2)
 
 
-def on_grid(
-    contributions: Float[np.ndarray, "unit m"], bound: float
-) -> Int[np.ndarray, "unit m"]:
+def on_grid(contributions: Float[np.ndarray, "unit m"], bound: float) -> Int[np.ndarray, "unit m"]:
     """Whole steps of the grid; every row's norm is at most `sensitivity`."""
     finite = np.where(np.isfinite(contributions), contributions, 0.0)
     # By the largest entry first: the square of a huge number is infinite.

@@ -102,9 +102,7 @@ def sample(
     """Draws of log τ and u, and which of them diverged; a chain for each of the keys."""
     from numpyro.infer import NUTS
 
-    kernel = NUTS(
-        potential_fn=lambda x: -log_density(x, aim, sizes), target_accept_prob=0.8
-    )
+    kernel = NUTS(potential_fn=lambda x: -log_density(x, aim, sizes), target_accept_prob=0.8)
 
     def chain(key):
         start, run = jax.random.split(key)

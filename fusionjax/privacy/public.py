@@ -62,7 +62,9 @@ def load(path: Path) -> Public:
         levels = {name: tuple(map(str, known)) for name, known in raw.get("levels", {}).items()}
         gaps = tuple(raw.get("gaps", {}).get("columns", ()))
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise PrivacyError(str(path), f"states no ranges ({error!r})", "See privacy/public.py.") from error
+        raise PrivacyError(
+            str(path), f"states no ranges ({error!r})", "See privacy/public.py."
+        ) from error
     for name, (low, high) in ranges.items():
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
             raise PrivacyError(f"{path}, {name}", f"has the range {low} to {high}", "low < high.")
@@ -75,7 +77,9 @@ def prepare(records: Records, public: Public, seed: int = 0) -> Study:
     Nothing is stopped early or tuned in a private fit, so that nothing need be set aside for it.
     """
     plan = records.card.split
-    split = splits.make(plan.__class__(**{**plan.__dict__, "seed": plan.seed + seed}), records.table)
+    split = splits.make(
+        plan.__class__(**{**plan.__dict__, "seed": plan.seed + seed}), records.table
+    )
     rows = np.sort(np.concatenate([split.train, split.validation]))
     statistics = tuple(p.statistics for p in plans(records.card, public))
     kept = split._replace(train=rows, validation=rows[:0])
@@ -138,7 +142,10 @@ def _columns(
 ) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, "column p"]]:
     """Numbers as they are; of levels all but the first, as ±1; of columns with gaps a flag each."""
     first = [(j == 0) for known in levels for j in range(len(known))]
-    names = [*numeric, *(name for name, known in zip(categorical, levels, strict=True) for _ in known)]
+    names = [
+        *numeric,
+        *(name for name, known in zip(categorical, levels, strict=True) for _ in known),
+    ]
     kept = [*(True for _ in numeric), *(not one for one in first)]
     flags = _flags(names, gaps)
     centre = np.array([*(0.0 for _ in numeric), *(0.5 for _ in first), *(0.0 for _ in names)])

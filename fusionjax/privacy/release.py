@@ -74,7 +74,9 @@ def clip(
     for feature, limit in zip(features, limits, strict=True):
         f = np.asarray(feature, np.float64)
         norm = np.linalg.norm(f[:, 1:], axis=1, keepdims=True)
-        found.append(np.concatenate([f[:, :1], f[:, 1:] * np.minimum(1, limit / np.maximum(norm, 1e-12))], 1))
+        found.append(
+            np.concatenate([f[:, :1], f[:, 1:] * np.minimum(1, limit / np.maximum(norm, 1e-12))], 1)
+        )
     return tuple(found)
 
 
@@ -199,7 +201,9 @@ def centre(
             precision += gain @ curvature
             linear += gain @ (at.slope.ravel() + curvature @ where)
         u = np.linalg.solve(precision, linear)
-        now = [float(lessened(u.reshape(shape), at.at, at.design, np.asarray(bias))[0]) for at in seen]
+        now = [
+            float(lessened(u.reshape(shape), at.at, at.design, np.asarray(bias))[0]) for at in seen
+        ]
         # The geometric mean: a longer step lessens the curvature, which would lengthen the step.
         less = np.sqrt(less * np.maximum(now, 1e-3))
     return u.reshape(shape)

@@ -54,7 +54,7 @@ class Config(repeat.Config):
     seeds: int = 10
     epsilons: tuple[float, ...] = (1.0, 3.0, 8.0)
     delta: float = 1e-4
-    simulated: int = 60
+    simulated: int = 30
     """Sets of labels drawn from a known θ, to count which intervals hold it."""
     shadows: int = 48
     peer: Path | None = None
@@ -168,7 +168,7 @@ def _coverage(config: Config, found: Records, source) -> Iterator[dict[str, Any]
             z = multiplier(epsilon, config.delta) / np.sqrt(1 - private.Config().maps)
             at = release.rounds(trial, np.asarray(bias), z, source)
             for name, released in {"": at, ", noise left out": _unaware(at)}.items():
-                drawn = noisy.fit(key, released, bias, sizes, draws=250, warmup=300, chains=2)
+                drawn = noisy.fit(key, released, bias, sizes, draws=150, warmup=150, chains=2)
                 name = f"private, ε = {epsilon:g}{name}"
                 held.setdefault(name, []).append(_holds(drawn.theta, truth))
     for name, each in held.items():
@@ -184,7 +184,7 @@ def _coverage(config: Config, found: Records, source) -> Iterator[dict[str, Any]
 
 
 def _as_observed(bounded: release.Bounded) -> posteriors.Observations:
-    """The records as they are, without the rows under dropout: the labels are then all their own."""
+    """The records as they are, without the rows under dropout."""
     rows = bounded.observations
     own = slice(0, bounded.units.count)
     features = tuple(jnp.asarray(f[own], jnp.float32) for f in rows.features)
@@ -218,7 +218,7 @@ def _leaks(config: Config, found: Records, source) -> Iterator[dict[str, Any]]:
 
 
 def _plain(found: Records, dropout: bool) -> attack.Fit:
-    """θ's mode at τ = 1 on all columns, on the records as they are or under modality dropout too."""
+    """θ's mode at τ = 1 on all columns, of the records as they are, or under dropout too."""
     features = tuple(jnp.asarray(f, jnp.float32) for f in found.features)
     here = jnp.asarray(found.presence)
     rates = jnp.full(len(features), 0.5)
@@ -300,8 +300,8 @@ def page(name: str, content: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {r['model']} | {r['attack']} | {r['auc']:.3f} ± {r['auc_error']:.3f} | {r['tpr']:.3f} | "
-        f"{r['epsilon']:.2f} | {r['promised'] or 'none'} |"
+        f"| {r['model']} | {r['attack']} | {r['auc']:.3f} ± {r['auc_error']:.3f} "
+        f"| {r['tpr']:.3f} | {r['epsilon']:.2f} | {r['promised'] or 'none'} |"
         for r in content["leaks"]
     ]
     lines += [
@@ -310,7 +310,8 @@ def page(name: str, content: dict[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     lines += [
-        f"| {r['mechanism']} | {r['correct']} of {r['guesses']} | {r['epsilon']:.2f} | {r['promised']:g} |"
+        f"| {r['mechanism']} | {r['correct']} of {r['guesses']} "
+        f"| {r['epsilon']:.2f} | {r['promised']:g} |"
         for r in content["canaries"]
     ]
     return "\n".join(lines) + "\n"

@@ -21,7 +21,7 @@ ORDER = (
     *("presence", "corrupt", "log_linear", "encoders", "fusion", "train", "posterior", "predict"),
     *("predictions", "metrics", "calibrate", "conformal", "jackknife", "triage", "evaluation"),
     *("baselines", "mixture", "missing", "acquisition"),
-    *("model", "crossfit", "fitting", "compare", "scorecard", "outputs", "report"),
+    *("model", "crossfit", "fitting", "privacy", "compare", "scorecard", "outputs", "report"),
 )
 HEAVY = ("flax", "numpyro", "pandas", "tensorflow_datasets", "matplotlib", "sklearn", "tensorflow")
 

@@ -75,7 +75,7 @@ def test_a_promise_that_holds_is_not():
 def test_accounting_agrees_with_closed_forms():
     z, delta = 2.0, 1e-5
     # Rényi: ε(δ) is at most ρ + 2√(ρ log 1/δ), ρ = 1/(2z²) (Bun and Steinke 2016), and at least the
-    # Gaussian mechanism's own, which solves Φ(1/2z − εz) − e^ε Φ(−1/2z − εz) = δ (Balle and Wang 2018).
+    # Gaussian mechanism's own: Φ(1/2z − εz) − e^ε Φ(−1/2z − εz) = δ (Balle and Wang 2018).
     found, rho = guarantee.epsilon([z], delta), 1 / (2 * z**2)
     own = stats.norm.cdf(1 / (2 * z) - found * z) - np.exp(found) * stats.norm.cdf(
         -1 / (2 * z) - found * z

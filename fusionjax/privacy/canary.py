@@ -57,10 +57,9 @@ def audit(
     counted, bias = units(promise, patient), np.zeros(2)
     bounded = release.bound(rows, np.arange(len(patient)), counted, (limit,), promise.most or 1)
     at = release.rounds(bounded, bias, multiplier, source, shares=(1.0,))
-    # The released slope, moved back along the released curvature to where u = 0: there a canary that
-    # is in adds records × limit/√2 to its own entry, one that is out nothing.
-    whole = at.slope.ravel() + at.curvature @ at.at.ravel()
-    score = whole[1:] * np.sign(zero_sum_basis(2)[1, 0])
+    # Of one round, at u = 0: there a canary that is in adds records × limit/√2 to its own entry of
+    # the slope, and one that is out nothing. More rounds share the same noise out to more guesses.
+    score = at.slope[1:, 0] * np.sign(zero_sum_basis(2)[1, 0])
     threshold = records * limit / np.sqrt(2) / 2
     guessed = score >= threshold
     return Audit(

@@ -1,9 +1,9 @@
 """Sums over units with Gaussian noise that is exact: integers, and coins instead of floats.
 
 Floating-point noise has holes in its low digits that give a sum away (Mironov 2012). So every
-unit's contribution is rounded to a grid, its sensitivity is counted in whole steps of that grid, and
-the noise is a discrete Gaussian, sampled without floating point (Canonne, Kamath and Steinke 2020,
-"The discrete Gaussian for differential privacy", algorithms 1 to 3).
+unit's contribution is rounded to a grid, its sensitivity is counted in whole steps of that grid,
+and the noise is a discrete Gaussian, sampled without floating point (Canonne, Kamath and Steinke
+2020, "The discrete Gaussian for differential privacy", algorithms 1 to 3).
 """
 
 import math

@@ -6,8 +6,8 @@ Around the public point û the released slope and curvature are a Gaussian obser
 
 ρ is how much less the curvature is between the two, and κ at θ (`release.lessened`).
 The first term of the covariance is the score's own (what a posterior without privacy has), σ²I the
-noise added to it, and E the noise on the curvature: an error in variables, which grows with v. As in
-Bernstein and Sheldon (2018, 2019), what is conditioned on is the noisy statistic and not a clean
+noise added to it, and E the noise on the curvature: an error in variables, which grows with v. As
+in Bernstein and Sheldon (2018, 2019), what is conditioned on is the noisy statistic and not a clean
 one; leave the two last terms out and the intervals are too narrow. The prior is `program`'s, the
 draws NUTS's in its non-centred coordinates. Nothing here reads a record.
 """
@@ -53,7 +53,7 @@ def fit(
     chains: int = 4,
     notes: tuple[str, ...] = (),
 ) -> Posterior:
-    """`draws` of each of `chains` chains after `warmup` steps each; `notes` go to the certificate."""
+    """`draws` of each of `chains` chains after `warmup` steps; `notes` go to the certificate."""
     started = time.perf_counter()
     keys = jax.random.split(key, chains)
     log_tau, u, diverging = sample(keys, aim(released, bias), sizes, warmup, draws)

@@ -107,7 +107,7 @@ def _plan(modality: Modality, public: Public) -> Plan:
         raise PrivacyError(
             f"modalities.{modality.name}",
             f"is of kind {modality.kind!r}: its projection is fitted to the records",
-            "Private fits read tables; embed it with a network trained elsewhere, and give columns.",
+            "Private fits read tables: embed it by a network trained elsewhere, and give columns.",
         )
     numeric = [name for name in modality.columns if name not in options.categorical]
     for name, known in [(n, public.ranges) for n in numeric] + [

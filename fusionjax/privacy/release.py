@@ -187,9 +187,9 @@ def centre(
 ) -> Float[np.ndarray, "p free"]:
     """Where all rounds so far put θ, with every τ at 1: where the next round looks.
 
-    Each round's step is Newton's, made as much longer as the curvature falls on the way. A direction
-    of which one round knows nothing is held by those before it. This only steers; that rounds share
-    their records matters to `posterior` alone.
+    Each round's step is Newton's, made as much longer as the curvature falls on the way. A
+    direction of which one round knows nothing is held by those before it. This only steers; that
+    rounds share their records matters to `posterior` alone.
     """
     shape, prior = seen[0].at.shape, np.concatenate([1 / relative(p) ** 2 for p in sizes])
     u, less = np.zeros(seen[0].at.size), np.ones(len(seen))
@@ -216,10 +216,11 @@ def lessened(
     design: Float[Array | np.ndarray, "point p"],
     bias: Float[Array | np.ndarray, " class"],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The curvature on the way from `at` to u, and its weight at u, over those at `at`, by `design`.
+    """The curvature on the way from `at` to u, and its weight at u, over those at `at`.
 
     With δ the change of the energies it is Σ δ·(p(u) − p(at)) / Σ δᵀ(diag(p) − ppᵀ)δ, since the
-    curvature is the derivative of p: what Newton's step leaves out, without a look at the records.
+    curvature is the derivative of p: what Newton's step leaves out. It is that of `design`, and so
+    costs no look at the records.
     """
     basis = jnp.asarray(zero_sum_basis(bias.shape[0]), jnp.float32)
     energy = bias[None, :] + design @ at @ basis.T

@@ -141,13 +141,13 @@ def largest(count: int, batch_size: int) -> int:
 
 @cache
 def multiplier(promise: Promise, count: int, batch_size: int, steps: int) -> float:
-    """The noise multiplier at which so many steps keep the promise, by privacy loss distributions."""
+    """The noise multiplier at which so many steps keep the promise."""
     import dp_accounting as dp
 
     return float(
         dp.calibrate_dp_mechanism(
             _accountant,
-            lambda z: _event(z, count, batch_size, steps),
+            lambda z: _event(float(z), count, batch_size, steps),
             promise.epsilon,
             promise.delta,
             tol=1e-3,

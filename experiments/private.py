@@ -272,7 +272,7 @@ def _canaries(config: Config, source) -> Iterator[dict[str, Any]]:
     promise, z = Promise(least, config.delta), multiplier(least, config.delta)
     trial[f"noise left out, ε = {least:g}"] = lambda: canary.audit(promise, SHAKY, source)
     trial[f"60 records a patient counted as records, ε = {least:g}"] = lambda: canary.audit(
-        promise, z, source, records=60
+        promise, z, source, canaries=60, records=60
     )
     for name, audit in trial.items():
         yield {"mechanism": name, "promised": float(name.split("= ")[1]), **audit()._asdict()}

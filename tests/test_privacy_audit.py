@@ -55,10 +55,10 @@ def test_the_audit_finds_a_fit_whose_noise_is_left_out():
 
 def test_the_audit_finds_a_patient_who_is_counted_as_a_record():
     z = multiplier(1.0, 1e-5)
-    understated = canary.audit(Promise(1.0), z, random.Random(0), records=60)
+    understated = canary.audit(Promise(1.0), z, random.Random(0), canaries=60, records=60)
     honest = Promise(1.0, unit="patient", most=60)
     assert understated.epsilon > 1.0
-    assert canary.audit(honest, z, random.Random(0), records=60).epsilon < 1.0
+    assert canary.audit(honest, z, random.Random(0), canaries=60, records=60).epsilon < 1.0
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from fusionjax.posterior.types import Observations
 from fusionjax.privacy import noise, posterior, public, release
 from fusionjax.privacy.guarantee import (
     Guarantee,
+    PrivacyError,
     Promise,
     Units,
     check,
@@ -116,6 +117,12 @@ def fit(
 def read(study: Study, stated: Public, promise: Promise) -> Records:
     """The training records' features by the fixed part of ψ, clipped to their public norms."""
     plans, rows = public.plans(study.card, stated), study.split.train
+    if not public.same(study.statistics, plans):
+        raise PrivacyError(
+            "study",
+            "was prepared with statistics of its own records",
+            "Prepare it by privacy.public.prepare, with the same ranges, levels and gaps.",
+        )
     widest = max(p.weight.shape[1] for p in plans)
     stack = encoder_stack(study.card.modalities, ("linear",) * len(plans), 0, widest)
     fixed: Member = public.member(plans)

@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -89,6 +89,15 @@ def prepare(records: Records, public: Public, seed: int = 0) -> Study:
 def plans(card: Card, public: Public) -> tuple[Plan, ...]:
     """Every modality's φ and ψ; raises PrivacyError for what is not a table, or not stated."""
     return tuple(_plan(modality, public) for modality in card.modalities)
+
+
+def same(statistics: tuple[Any, ...], found: tuple[Plan, ...]) -> bool:
+    """Whether a study's statistics are these, and not its records' own."""
+    pairs = zip(statistics, (p.statistics for p in found), strict=True)
+    return all(
+        type(a) is type(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+        for a, b in pairs
+    )
 
 
 def member(found: tuple[Plan, ...], maps: tuple[Map, ...] | None = None) -> Member:

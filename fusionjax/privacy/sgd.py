@@ -33,6 +33,8 @@ from fusionjax.train import Network, Weights, log_prob
 from fusionjax.types import Batch, Params
 
 Loss = Callable[[Params, Any, Bool[Array, " record"]], Float[Array, ""]]
+GRID = 1e-3
+"""Of the privacy loss, rounded up: a coarser one promises less than it could, never more."""
 SPARE = 4.0
 """Deviations by which a batch may exceed its expected size before units are left out."""
 
@@ -165,7 +167,9 @@ def epsilon(z: float, delta: float, count: int, batch_size: int, steps: int) -> 
 def _accountant() -> Any:
     import dp_accounting as dp
 
-    return dp.pld.PLDAccountant(dp.NeighboringRelation.REPLACE_SPECIAL)
+    return dp.pld.PLDAccountant(
+        dp.NeighboringRelation.REPLACE_SPECIAL, value_discretization_interval=GRID
+    )
 
 
 def _event(z: float, count: int, batch_size: int, steps: int) -> Any:

@@ -9,6 +9,10 @@ records, and everything is measured on the test records, before and after. Witho
 patient goes to one half or the other by a hash of the name; records of split train are calibrated
 and not used.
 
+A calibrator that was fitted is applied to other predictions, all of which count as test records:
+
+    python -m experiments.calibrate --calibrator RUN --predictions NEW.csv --out NEW
+
 RUN gets predictions.csv (calibrated, with prediction sets), calibrator.json, metrics.json,
 report.html, and under drawn/ every number drawn as CSV. Seconds for thousands of records; ten
 million take about a minute on two idle cores, and their memory does not grow with the file.
@@ -25,10 +29,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import tyro
 
+from experiments import calibration_file as stored
 from experiments import provenance
+from experiments.calibration_file import Calibration
 from fusionjax import calibrate, conformal, evaluation, files, predictions
-from fusionjax.calibrate import Choice, Fitted
-from fusionjax.conformal import Limits
+from fusionjax.calibrate import Choice
 from fusionjax.errors import FusionError, RecordError
 from fusionjax.evaluation import OVERALL, Tally, Tests
 from fusionjax.metrics import streaming
@@ -48,6 +53,9 @@ class Config:
     """A CSV of predictions."""
     out: Path
     """Folder for what the run writes."""
+    calibrator: Path | None = None
+    """Folder of a finished run whose calibrator is applied; nothing is fitted, and prior, coverage,
+    sets and within are those of that run."""
     prior: tuple[float, ...] | None = None
     """The prevalence that the model assumed, one a class: the temperature acts on the evidence
     beyond it. By default uniform, which makes it the usual temperature."""
@@ -76,24 +84,21 @@ class Validation(NamedTuple):
     records: dict[str, int]
 
 
-class Calibration(NamedTuple):
-    """What is applied to every record. `kind` names the column of the sets' strata, or is ""."""
-
-    fitted: Fitted
-    prior: np.ndarray
-    limits: Limits | None
-    kind: str
-    sets: str
-
-
 def run(config: Config) -> dict[str, Any]:
     """Calibrate a file and write the run; returns the content of metrics.json."""
     started = time.time()
     shape = predictions.layout(config.predictions, config.subgroups)
-    prior = _prior(config, shape)
-    valid = survey(shape)
-    config.out.mkdir(parents=True, exist_ok=True)
-    choice, calibration = fit(config, valid, prior)
+    if config.calibrator:
+        calibration, classes = stored.load(config.calibrator)
+        shape = stored.fitting(shape, calibration, classes)
+        valid = survey(shape, fitted=True)
+        choice = Choice(calibration.fitted, ())
+        config.out.mkdir(parents=True, exist_ok=True)
+    else:
+        prior = _prior(config, shape)
+        valid = survey(shape)
+        config.out.mkdir(parents=True, exist_ok=True)
+        choice, calibration = fit(config, valid, prior)
     measured = apply(config, shape, calibration, valid.records["test"])
     content = {
         "task": {
@@ -113,20 +118,23 @@ def run(config: Config) -> dict[str, Any]:
     }
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     files.write(config.out / "metrics.json", text + "\n")
-    fitted = json.dumps(choice.fitted._asdict() | {"prior": prior.tolist()}, allow_nan=False)
-    files.write(config.out / "calibrator.json", fitted + "\n")
+    stored.save(config.out, calibration, shape.classes)
     files.write(config.out / "config.json", json.dumps(asdict(config), indent=1, default=str))
-    page.write(config.out)
+    if valid.records["test"]:
+        page.write(config.out)
     return content
 
 
-def survey(shape: Layout) -> Validation:
-    """Read the file once: refuse what cannot be used, and keep the validation records."""
+def survey(shape: Layout, fitted: bool = False) -> Validation:
+    """Read the file once: refuse what cannot be used, and keep the validation records.
+
+    Where the calibrator is `fitted` already there are none, and labels are not needed.
+    """
     parts: list[tuple] = []
     keys: list[np.ndarray] = []
     counts = {"kept": 0, "unlabelled": 0, "train": 0, "validation": 0, "test": 0}
     for block in predictions.blocks(shape):
-        side, known = sides(block), block.label >= 0
+        side, known = sides(block, fitted), block.label >= 0
         keys.append(block.key)
         counts["kept"] += len(known)
         counts["unlabelled"] += int((~known).sum())
@@ -148,12 +156,18 @@ def survey(shape: Layout) -> Validation:
     valid = Validation(
         log_prob, np.concatenate(label), np.concatenate(patient), found, np.concatenate(key), counts
     )
-    _check_sides(shape, valid)
+    if not fitted:
+        _check_sides(shape, valid)
     return valid
 
 
-def sides(block: Block) -> np.ndarray:
-    """The split of each record; without such a column, a half by a hash of the patient."""
+def sides(block: Block, fitted: bool = False) -> np.ndarray:
+    """The split of each record; without such a column, a half by a hash of the patient.
+
+    Where the calibrator is `fitted` already, all are for testing.
+    """
+    if fitted:
+        return np.full(len(block.label), TEST)
     if (block.split >= 0).all():
         return block.split
     mixed = block.hashed.view(np.uint64) >> np.uint64(17)
@@ -188,7 +202,7 @@ def fit(config: Config, valid: Validation, prior: np.ndarray) -> tuple[Choice, C
             other = calibrate.fit(fitted.name, log_prob[seen], label[seen], prior, *parts)
         there = None if stratum is None else stratum[held]
         prob = np.exp(calibrate.calibrated(other, log_prob[held], prior, there))
-        score = _score(config.sets, prob, valid.key[rows][held])
+        score = stored.score(config.sets, prob, valid.key[rows][held])
         own[held] = conformal.of_label(score, label[held])
     names = valid.strata[kind][rows] if kind else np.full(len(rows), "everyone")
     limits = conformal.by_stratum(own, names, config.coverage)
@@ -202,10 +216,11 @@ def apply(config: Config, shape: Layout, calibration: Calibration, tests: int) -
     tally = Tally(streaming.empty(len(shape.classes)), {}, {})
     with predictions.writing(config.out / "predictions.csv") as write:
         for block in predictions.blocks(shape):
-            after = _calibrated(calibration, block)
-            chosen = _sets(calibration, block, after)
-            write(predictions.calibrated(shape, block, sides(block), after, chosen))
-            rows = np.flatnonzero((sides(block) == TEST) & (block.label >= 0))
+            after = stored.calibrated(calibration, block)
+            chosen = stored.sets(calibration, block, after)
+            side = sides(block, config.calibrator is not None)
+            write(predictions.calibrated(shape, block, side, after, chosen))
+            rows = np.flatnonzero((side == TEST) & (block.label >= 0))
             one = Tests(
                 block.prob[rows],
                 after[rows],
@@ -218,6 +233,8 @@ def apply(config: Config, shape: Layout, calibration: Calibration, tests: int) -
                 held.append(one)
             else:
                 tally = added(tally, one)
+    if not tests:
+        return {}
     if tests > evaluation.MOST:
         return evaluation.streamed(tally, calibration.limits, calibration.kind)
     return evaluation.exact(joined(held), calibration.limits, calibration.kind, config.seed)
@@ -263,31 +280,6 @@ def _by_stratum(one: Tests) -> Iterator[tuple[tuple[str, str], Any]]:
         names, index = np.unique(values.astype(str), return_inverse=True)
         for i, name in enumerate(names):
             yield (column, str(name)), np.flatnonzero(index == i)
-
-
-def _calibrated(calibration: Calibration, block: Block) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        log_prob = np.log(block.prob)
-    stratum = block.strata.get("pattern") if calibration.fitted.stratified else None
-    found = calibrate.calibrated(calibration.fitted, log_prob, calibration.prior, stratum)
-    return np.exp(found)
-
-
-def _sets(calibration: Calibration, block: Block, prob: np.ndarray) -> np.ndarray:
-    if calibration.limits is None:
-        return np.zeros(prob.shape, bool)
-    names = block.strata[calibration.kind] if calibration.kind else np.full(len(prob), "everyone")
-    most = conformal.limits_of(calibration.limits, names)
-    return conformal.members(_score(calibration.sets, prob, block.key), most)
-
-
-def _score(kind: str, prob: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Scores of every class; the draw that APS needs is a hash of the id, the same in every run."""
-    if kind == "lac":
-        return conformal.lac(prob)
-    mixed = key.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    uniform = (mixed >> np.uint64(11)).astype(np.float64) / 2**53
-    return conformal.aps(prob, uniform) if kind == "aps" else conformal.raps(prob, uniform)
 
 
 def _sample(valid: Validation, most: int, seed: int) -> np.ndarray:
@@ -341,13 +333,14 @@ def _check_sides(shape: Layout, valid: Validation) -> None:
 
 
 def _about_sets(config: Config, calibration: Calibration) -> dict[str, Any]:
-    limits, smallest = calibration.limits, conformal.smallest(config.coverage)
+    limits = calibration.limits
+    coverage = limits.coverage if limits else config.coverage
     return {
-        "coverage": config.coverage,
-        "kind": config.sets,
+        "coverage": coverage,
+        "kind": calibration.sets,
         "within": calibration.kind or "everyone",
         "promised": limits is not None,
-        "smallest": smallest,
+        "smallest": conformal.smallest(coverage),
         "pooled": list(limits.pooled) if limits else [],
         "marginal": list(limits.marginal) if limits else [],
     }
@@ -360,6 +353,9 @@ def main() -> None:
         content = run(config)
     except FusionError as error:
         sys.exit(f"error: {error}")
+    if not content["task"]["records"]["test"]:
+        print(f"No labels: nothing was measured. Calibrated: {config.out / 'predictions.csv'}")
+        return
     print(page.summary(content))
     print(f"\nReport: {config.out / 'report.html'}")
 

@@ -11,7 +11,7 @@ import pytest
 
 from experiments import calibrate
 from fusionjax import evaluation
-from fusionjax.errors import FusionError, RecordError
+from fusionjax.errors import FusionError, ModelError, RecordError
 from fusionjax.report import calibration as page
 from tests.test_metrics import softmax
 
@@ -239,3 +239,52 @@ def test_what_cannot_be_done_is_said(tmp_path, frame, options, says):
     with pytest.raises((RecordError, FusionError), match=says):
         calibrate.run(config(tmp_path, frame, **options))
     assert not (tmp_path / "run" / "predictions.csv").exists()
+
+
+def test_a_calibrator_is_applied_to_new_predictions(whole, tmp_path):
+    """Classes in another order, no split; as if the records had been in the first file."""
+    given, frame, content = whole
+    old = pd.read_csv(given.out / "predictions.csv", dtype={"id": str}).set_index("id")
+    columns = [name for name in frame if not name.startswith("p_")]
+    moved = frame[[*columns, *(f"p_{name}" for name in reversed(CLASSES))]].iloc[5:205]
+    new = config(tmp_path, moved, calibrator=given.out)
+    found = calibrate.run(new)
+    assert found["task"]["records"]["test"] == 200
+    assert found["calibrator"] == {**content["calibrator"], "trials": []}
+    got = pd.read_csv(new.out / "predictions.csv", dtype={"id": str}).set_index("id")
+    same = old.loc[got.index]
+    for name in CLASSES:
+        np.testing.assert_allclose(got[f"p_{name}"], same[f"p_{name}"], rtol=1e-9)
+    assert got["prediction_set"].tolist() == same["prediction_set"].tolist()
+    assert (new.out / "report.html").is_file()
+
+
+def test_new_predictions_need_no_label(whole, tmp_path, capsys):
+    given, frame, _ = whole
+    new = config(tmp_path, frame.drop(columns="label").iloc[:50], calibrator=given.out)
+    found = calibrate.run(new)
+    assert found["task"]["records"] | {"kept": 50, "test": 0} == found["task"]["records"]
+    assert len(pd.read_csv(new.out / "predictions.csv")) == 50
+    assert not (new.out / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda frame: frame.rename(columns={"p_flu": "p_cold"}), "other classes"),
+        (lambda frame: frame.drop(columns="pattern"), "pattern"),
+    ],
+)
+def test_new_predictions_that_do_not_fit_the_calibrator_are_refused(whole, tmp_path, change, said):
+    given, frame, _ = whole
+    with pytest.raises(RecordError, match=said):
+        calibrate.run(config(tmp_path, change(frame.assign(label="")), calibrator=given.out))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": "none"}'])
+def test_what_is_no_calibrator_is_refused(whole, tmp_path, text):
+    _, frame, _ = whole
+    (tmp_path / "calibrator.json").write_text(text)
+    with pytest.raises(ModelError, match="not the calibrator"):
+        calibrate.run(config(tmp_path, frame, calibrator=tmp_path))

@@ -97,8 +97,36 @@ def metrics(classes, modalities, records):
             model("logistic regression", "baseline", 0.858),
         ],
         "patterns": [
-            {"present": list(s), "records": records, "natural": 11, "metrics": scores(q)}
-            for s, q in zip(patterns, quality, strict=True)
+            {
+                "present": list(s),
+                "records": records,
+                "natural": 11,
+                "metrics": scores(q),
+                "coverage": {
+                    **{"records": records, "covered": 0.86 + 0.01 * (i % 8), "size": 1.6},
+                    **{"low": 0.87, "high": 0.94},
+                },
+            }
+            for i, (s, q) in enumerate(zip(patterns, quality, strict=True))
+        ],
+        "risk_coverage": {
+            "coverage": [0.1, 0.3, 0.5, 0.7, 1.0],
+            "risk": [0.01, 0.02, 0.05, 0.09, 0.14],
+            "low": [0.0, 0.01, 0.03, 0.06, 0.1],
+            "high": [0.03, 0.04, 0.08, 0.12, 0.18],
+        },
+        "triage": [
+            {"action": "accept", "records": 210, "accuracy": 0.94},
+            {"action": "look again", "records": 30, "accuracy": 0.7},
+            {"action": "acquire", "records": 25, "accuracy": 0.6},
+            {"action": "refer", "records": 35, "accuracy": None},
+        ],
+        "subgroups": [
+            {
+                **{"column": "sex", "name": name, "records": n, "metrics": scores(0.85)},
+                **{"covered": 0.9, "warning": warning},
+            }
+            for name, n, warning in (("f", 160, ""), ("", 12, "12 patients: too few"))
         ],
         "reliability": {
             "confidence": confidence,
@@ -128,7 +156,23 @@ def metrics(classes, modalities, records):
                 "unseen_ece": 0.031,
             },
         },
-        "temperature": {"scale": 0.94},
+        "calibration": {
+            "name": "temperature and intercepts",
+            "trials": [],
+            "coverage": 0.9,
+            "patterns": [
+                {
+                    **{"present": list(s), "records": 200, "natural": 200 if i == 0 else 40},
+                    **{"scale": about(0.94), "limit": None if i == 3 else 0.7, "pooled": i == 2},
+                }
+                for i, s in enumerate(patterns)
+            ],
+            "unknown_pattern": about(0.94),
+            "shift": [
+                {"modality": m, "nats": {c: about(0.1 * (k - 1)) for k, c in enumerate(classes)}}
+                for m in modalities
+            ],
+        },
         "refused": [
             {
                 "file": "records.csv",
@@ -147,7 +191,11 @@ def metrics(classes, modalities, records):
             ],
         },
         "truth": {
-            "kl": {"+".join(s): about(0.01 + 0.002 * i, 0.004) for i, s in enumerate(patterns)}
+            "kl": {"+".join(s): about(0.01 + 0.002 * i, 0.004) for i, s in enumerate(patterns)},
+            "calibration": {
+                "+".join(s): {"value": 0.007, "raw": 0.01, "floor": 0.003, "before": 0.015}
+                for s in patterns
+            },
         },
         "provenance": {
             "command": "python -m experiments.diagnose --card clinic/dataset.toml --out RUN",
@@ -180,6 +228,13 @@ def tables(rng, classes, modalities, prior, records):
     frame |= {f"p_{name}": prob[:, k] for k, name in enumerate(classes)}
     frame |= {"total": total, "aleatoric": 0.93 * total, "epistemic": 0.07 * total}
     frame |= {"prediction_set": [";".join(classes[k] for k in o[:2]) for o in order]}
+    frame |= {
+        "triage": [("accept", "acquire", "refer")[n % 3] for n in rows],
+        "acquire": [modalities[0] if n % 3 == 1 else "" for n in rows],
+        "conflict": rng.random(records),
+        "distance": rng.random(records),
+        "nearest": [f"t{n};t{n + 1}" for n in rows],
+    }
     for i, name in enumerate(modalities):
         frame |= {f"present_{name}": present[:, i], f"reliable_{name}": rng.beta(9, 1, records)}
         frame |= {f"evidence_{name}": np.where(present[:, i], gap[:, i], np.nan)}
@@ -271,7 +326,10 @@ def test_every_section_is_there(whole):
         "models",
         "differences",
         "calibration",
+        "triage",
         "patterns",
+        "coverage",
+        "subgroups",
         "truth",
         "posterior",
         "ledgers",
@@ -357,7 +415,7 @@ def test_hostile_names_are_shown_as_they_are(hostile):
 
 
 def test_no_table_is_wider_than_its_own_scroll_box(whole):
-    wide = ("models", "differences", "patterns", "refused")
+    wide = ("models", "differences", "patterns", "coverage", "subgroups", "triage", "refused")
     boxes = [e for e in whole.named("div") if "scroll" in (e.get("class") or "")]
     assert set(wide) <= {entry.get("aria-labelledby") for entry in boxes}
     assert all(entry.get("tabindex") == "0" for entry in boxes)
@@ -629,3 +687,39 @@ def test_console_shows_the_table_and_the_path(tmp_path):
     assert "[red]image[/]" in printed
     assert "no difference" in printed
     assert "report.html" in printed.replace("\n", "")
+
+
+def test_a_patient_is_told_with_set_triage_distance_and_nearest_cases(tmp_path):
+    run = read(fake_run(tmp_path))
+    said = " ".join(" ".join(page(tmp_path).text).split())
+    for ledger in ledgers.ledgers(run):
+        row = run.predictions.set_index("id").loc[ledger.patient]
+        assert ledger.chosen == tuple(row["prediction_set"].split(";"))
+        assert f"Prediction set: {', '.join(ledger.chosen)}." in said
+        assert f"Nearest training records: {row['nearest'].replace(';', ', ')}." in said
+        assert f"Triage: {' '.join(filter(None, (row['triage'], row['acquire'])))}" in said
+        share = words.percent(row["distance"]).replace("\u202f", " ")
+        assert f"Farther from the middle than {share}" in said
+
+
+def test_coverage_says_whose_promise_it_is(tmp_path):
+    said = text(fake_run(tmp_path))
+    for part in (
+        "too few records to promise anything",
+        "one promise for all such patterns",
+        "if what is missing is missing at random",
+        "outside the band",
+    ):
+        assert part in said
+
+
+def test_a_run_without_calibration_says_so(tmp_path):
+    def change(values):
+        values["calibration"] |= {"name": "none"}
+        values["calibration"]["shift"] = [
+            {"modality": "image", "nats": dict.fromkeys(CLASSES, about(0.0, 0.0))}
+        ]
+
+    said = text(fake_run(tmp_path, change=change))
+    assert "Evidence was left as it is" in said
+    assert "What calibration adds" not in said

@@ -121,7 +121,7 @@ def _quarters(axes: Axes) -> None:
 
 
 def _risk(figure: Figure, curves: Mapping[str, Any], names: Mapping[str, str]) -> None:
-    axes = figure.add_axes((0.14, 0.17, 0.82, 0.78))
+    axes = figure.add_axes((0.17, 0.17, 0.79, 0.78))
     axes.set(
         xlabel="share of patients decided, surest first", ylabel="wrong, fraction", xlim=(0, 1)
     )

@@ -1,12 +1,11 @@
 """A value on disk: its arrays as safetensors, the rest as JSON, and a checksum of both.
 
-Neither file can run code. The JSON names the arrays' file by its content and takes its place last:
-until then the folder holds what it held before.
+Neither file can run code. The JSON takes its place last; where that was all that a kill left
+undone, loading finds it where it was written.
 """
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,21 @@ import numpy as np
 from fusionjax import files
 from fusionjax.errors import ModelError
 
+ARRAYS, ABOUT = "model.safetensors", "model.json"
 LARGEST_JSON = 1 << 26  # bytes
 LARGEST_ARRAYS = 1 << 32  # bytes
 
 
 def save(folder: Path, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Write `model.json` and the arrays' file into `folder`, both or neither.
-
-    A kill at any moment leaves what was saved before, or what is saved now.
-    """
+    """Write both files into `folder`: a kill leaves what was saved before, or what is saved now."""
     from safetensors.numpy import save as dump
 
     folder.mkdir(parents=True, exist_ok=True)
     blob = dump({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    name = f"model-{hashlib.sha256(blob).hexdigest()[:16]}.safetensors"
-    content = {**about, "arrays": name}
-    files.write(folder / name, blob)
-    sealed = {"sha256": seal(content, blob), **content}
-    files.write(folder / "model.json", json.dumps(sealed, indent=1, ensure_ascii=False))
-    for other in folder.glob("model-*.safetensors"):
-        if other.name != name:
-            other.unlink()
+    plain = json.loads(json.dumps(about))
+    sealed = {"sha256": seal(plain, blob), **plain}
+    text = json.dumps(sealed, indent=1, ensure_ascii=False)
+    files.write_together({folder / ARRAYS: blob, folder / ABOUT: text})
 
 
 def load(folder: Path, schema: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -43,31 +36,44 @@ def load(folder: Path, schema: int) -> tuple[dict[str, Any], dict[str, np.ndarra
 
     Raises ModelError where a file is absent, altered, cut short, too large or of another schema.
     """
-    path = folder / "model.json"
-    content = _json(path)
+    blob = _read(folder / ARRAYS, LARGEST_ARRAYS)
+    content = _about(folder, blob)
     if content.get("schema") != schema:
         raise ModelError(
             folder,
             f"has schema {str(content.get('schema'))[:20]}, this version reads {schema}",
             "Use the version of FusionJAX that wrote it.",
         )
-    name = content.get("arrays")
-    if not isinstance(name, str) or not re.fullmatch(r"model-[0-9a-f]{16}\.safetensors", name):
-        raise ModelError(path, "names no file of arrays", "Fit it again.")
-    blob = _read(folder / name, LARGEST_ARRAYS)
-    if content.pop("sha256", None) != seal(content, blob):
+    if not _fits(content, blob):
         raise ModelError(
             folder,
-            "is not what was saved: the checksum of model.json and its arrays differs",
+            f"is not what was saved: the checksum of {ABOUT} and {ARRAYS} differs",
             "Copy both files again, or fit the model again.",
         )
-    return content, _arrays(folder / name, blob)
+    return content, _arrays(folder / ARRAYS, blob)
 
 
 def seal(content: dict[str, Any], blob: bytes) -> str:
     """The checksum of the JSON, in whatever order and layout, and of the arrays."""
-    plain = json.dumps(content, sort_keys=True, ensure_ascii=True)
+    plain = json.dumps({k: v for k, v in content.items() if k != "sha256"}, sort_keys=True)
     return hashlib.sha256(plain.encode() + b"\0" + hashlib.sha256(blob).digest()).hexdigest()
+
+
+def _fits(content: dict[str, Any], blob: bytes) -> bool:
+    return content.get("sha256") == seal(content, blob)
+
+
+def _about(folder: Path, blob: bytes) -> dict[str, Any]:
+    """The JSON, or the one that a kill kept from its place, if that is the one of these arrays."""
+    draft = files.draft_of(folder / ABOUT)
+    if draft.is_file():
+        try:
+            pending = _json(draft)
+        except ModelError:
+            pending = {}
+        if _fits(pending, blob):
+            return pending
+    return _json(folder / ABOUT)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -119,6 +119,10 @@ class Limits(NamedTuple):
     marginal: tuple[str, ...]
 
 
+NO_LIMITS = Limits(0.9, {}, None, {}, (), ())
+"""Of no calibration records: nothing is promised to anyone."""
+
+
 def by_stratum(
     own: Float[np.ndarray, " n"],
     stratum: Shaped[np.ndarray, " n"],

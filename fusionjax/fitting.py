@@ -28,7 +28,7 @@ from fusionjax.calibrate import by_pattern, shown
 from fusionjax.card import Kind
 from fusionjax.crossfit import FitConfig, Fold, Progress, stack_of
 from fusionjax.log_linear import evidence
-from fusionjax.model import Model, features, mean_evidence
+from fusionjax.model import Model, features, mean_evidence, of_posterior
 from fusionjax.posterior import Observations
 from fusionjax.predict import mean_log_prob
 from fusionjax.study import Study, log_prior, ordered, restrict
@@ -36,7 +36,6 @@ from fusionjax.types import Batch
 
 Choice = TypeVar("Choice", bound=Hashable)
 CALIBRATION_DRAWS = 32
-NO_PROMISE = conformal.Limits(0.9, {}, None, {}, (), ())
 
 
 class Fitted(NamedTuple):
@@ -59,22 +58,15 @@ def fit(
     folds = crossfit.folds(study, stack, bias, config, checkpoints, progress)
     observations = crossfit.observe(study, stack, folds, config.seed)
     found = crossfit.draw(observations, bias, config, progress)
-    model = Model(
-        card=study.card,
-        statistics=study.statistics,
-        encoders=names,
-        width=config.width,
-        projection=crossfit.kept(study, config),
-        members=tuple(fold.member for fold in folds),
-        bias=bias,
-        theta=found.theta,
-        tau=found.tau,
-        certificate=found.certificate,
-        believed=config.believed,
-        calibration=by_pattern.unchanged(len(names), len(bias), len(found.tau)),
-        limits=NO_PROMISE,
-        familiar=(),
-        cases=None,
+    model = of_posterior(
+        study.card,
+        study.statistics,
+        names,
+        (config.width, crossfit.kept(study, config)),
+        tuple(fold.member for fold in folds),
+        bias,
+        found,
+        config.believed,
     )
     return Fitted(calibrated(_familiar(model, study, observations, folds), study), folds)
 

@@ -118,12 +118,16 @@ def fit_distance(features: Float[np.ndarray, "train p"]) -> Distance:
     no quantiles are kept, and the farness of any record is NaN.
     """
     if len(features) < FEWEST:
-        width = features.shape[1]
-        return Distance(np.zeros(width), np.zeros((width, width)), np.zeros(0))
+        return unfamiliar(features.shape[1])
     halves = features[::2], features[1::2]
     crossed = [_norm(_moments(a), b) for a, b in (halves, halves[::-1])]
     ends = np.linspace(0, 1, min(len(features), QUANTILES))
     return Distance(*_moments(features), np.quantile(np.concatenate(crossed), ends))
+
+
+def unfamiliar(width: int) -> Distance:
+    """The distance of who has seen no features: NaN for any record."""
+    return Distance(np.zeros(width), np.zeros((width, width)), np.zeros(0))
 
 
 def farness(distance: Distance, features: Float[np.ndarray, "n p"]) -> Float[np.ndarray, " n"]:

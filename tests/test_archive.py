@@ -1,5 +1,6 @@
 """A value on disk is whole, or refused; a kill leaves the last one."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -19,8 +20,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def arrays_of(folder: Path) -> Path:
-    (path,) = folder.glob("model-*.safetensors")
-    return path
+    return folder / "model.safetensors"
 
 
 def test_what_was_saved_is_loaded(saved: Path) -> None:
@@ -30,7 +30,7 @@ def test_what_was_saved_is_loaded(saved: Path) -> None:
     for name, array in ARRAYS.items():
         assert arrays[name].dtype == array.dtype
         np.testing.assert_array_equal(arrays[name], array)
-    assert sorted(p.name for p in saved.iterdir()) == [arrays_of(saved).name, "model.json"]
+    assert sorted(p.name for p in saved.iterdir()) == ["model.json", "model.safetensors"]
 
 
 def test_a_bit_flipped_anywhere_is_noticed(saved: Path) -> None:
@@ -79,9 +79,6 @@ def test_arrays_of_another_model_are_refused(saved: Path, tmp_path: Path) -> Non
     [
         ({"schema": 2}, "has schema 2, this version reads 1"),
         ({"schema": None}, "has schema None"),
-        ({"arrays": "../model-0123456789abcdef.safetensors"}, "names no file"),
-        ({"arrays": "model-0123456789abcdef.safetensors"}, "holds no model-0123456789abcdef"),
-        ({"arrays": 3}, "names no file"),
         ({"name": "other"}, "checksum"),
         ({"sha256": None}, "checksum"),
     ],
@@ -106,22 +103,49 @@ def test_larger_files_than_a_model_has_are_not_read(saved: Path, monkeypatch) ->
         archive.load(saved, 1)
 
 
-@pytest.mark.parametrize("writes", [0, 1])
-def test_what_stood_there_stays_when_writing_fails(saved: Path, monkeypatch, writes: int) -> None:
-    left, write = [writes], files.write
+NEW = ({"schema": 1, "name": "new"}, {"θ/0": np.ones(5)})
 
-    def full(path: Path, content: bytes | str) -> None:
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_what_stood_there_stays_when_the_disk_is_full(
+    saved: Path, monkeypatch, writes: int
+) -> None:
+    left, sync = [writes], files.os.fsync
+
+    def full(number: int) -> None:
         if not left[0]:
             raise OSError(28, "No space left on device")
         left[0] -= 1
-        write(path, content)
+        sync(number)
 
-    monkeypatch.setattr(files, "write", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        archive.save(saved, {"schema": 1, "name": "new"}, {"θ/0": np.ones(5)})
-    about, arrays = archive.load(saved, 1)
-    assert about["name"] == "ψ"
-    assert arrays["θ/0"].shape == (3, 4)
+        archive.save(saved, *NEW)
+    assert archive.load(saved, 1)[0]["name"] == "ψ"
+    assert len(list(saved.iterdir())) == 2
+
+
+@pytest.mark.parametrize(("renames", "name"), [(0, "ψ"), (1, "new"), (2, "new")])
+def test_a_kill_leaves_the_last_value_or_the_new_one(
+    saved: Path, monkeypatch, renames: int, name: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    left, replace = [renames], files.os.replace
+
+    def killed(draft: Path, path: Path) -> None:
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        replace(draft, path)
+
+    with monkeypatch.context() as patch, contextlib.suppress(Killed):
+        patch.setattr(files.os, "replace", killed)
+        archive.save(saved, *NEW)
+    assert archive.load(saved, 1)[0]["name"] == name
+    archive.save(saved, {"schema": 1, "name": "later"}, {"θ/0": np.ones(2)})
+    assert archive.load(saved, 1)[0]["name"] == "later"
 
 
 def test_a_new_value_takes_the_place_of_the_old(saved: Path) -> None:

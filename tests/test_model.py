@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fusionjax import archive
 from fusionjax import model as models
 from fusionjax.errors import ModelError
 from fusionjax.model import Model
@@ -82,41 +82,10 @@ def test_features_are_the_mean_over_members(model: Model, batch: Batch) -> None:
         assert not np.array_equal(one, two)
 
 
-@pytest.mark.parametrize("place", [8, -1, 2000])
-def test_a_flipped_byte_is_noticed(saved: Path, place: int) -> None:
-    path = saved / "model.safetensors"
-    data = bytearray(path.read_bytes())
-    data[place] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(ModelError, match="checksum differs"):
-        models.load(saved)
-
-
-def test_weights_cut_short_are_noticed(saved: Path) -> None:
-    path = saved / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="checksum differs"):
-        models.load(saved)
-
-
-@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
-def test_a_file_that_is_not_there_is_named(saved: Path, name: str) -> None:
-    (saved / name).unlink()
-    with pytest.raises(ModelError, match=f"holds no {name}"):
-        models.load(saved)
-
-
 @pytest.mark.parametrize("step", [-1, 1])
 def test_another_schema_is_refused(saved: Path, step: int) -> None:
     rewrite(saved, lambda about: about.update(schema=models.SCHEMA + step))
     with pytest.raises(ModelError, match="Use the version of FusionJAX that wrote it"):
-        models.load(saved)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "{}", '{"schema": 1}', "\xff"])
-def test_nonsense_instead_of_json_is_refused(saved: Path, text: str) -> None:
-    (saved / "model.json").write_bytes(text.encode("latin1"))
-    with pytest.raises(ModelError, match=r"model\.json"):
         models.load(saved)
 
 
@@ -143,13 +112,6 @@ def test_nonsense_instead_of_json_is_refused(saved: Path, text: str) -> None:
 def test_json_that_does_not_fit_the_weights_is_refused(saved: Path, change: dict) -> None:
     rewrite(saved, lambda about: about.update(change))
     with pytest.raises(ModelError, match=r"model\.json"):
-        models.load(saved)
-
-
-def test_weights_that_are_none_are_refused_even_with_their_checksum(saved: Path) -> None:
-    (saved / "model.safetensors").write_bytes(b"not weights")
-    rewrite(saved, lambda about: about.update(sha256=sha256(b"not weights").hexdigest()))
-    with pytest.raises(ModelError, match=r"model\.safetensors"):
         models.load(saved)
 
 
@@ -185,4 +147,5 @@ def test_a_stated_prior_shifts_the_log_odds_by_its_log_ratio(model: Model, batch
 def rewrite(folder: Path, change: Callable[[dict], None]) -> None:
     about = json.loads((folder / "model.json").read_text())
     change(about)
+    about["sha256"] = archive.seal(about, (folder / "model.safetensors").read_bytes())
     (folder / "model.json").write_text(json.dumps(about))

@@ -12,7 +12,7 @@ from fusionjax.federated import posterior, projection, statistics
 from fusionjax.federated.coordinator import Federation
 from fusionjax.federated.posterior import Engine, Shape
 from fusionjax.federated.setup import Setup, dumps, loads, member, sizes
-from fusionjax.model import Model
+from fusionjax.model import Model, of_posterior
 from fusionjax.posterior import Posterior
 
 
@@ -57,18 +57,6 @@ def fit(
 def assemble(shape: Shape, found: Posterior) -> Model:
     """The model that `fusionjax.diagnose`, `save` and `load` take."""
     setup = loads(shape.setup)
-    return Model(
-        card=setup.card,
-        statistics=setup.statistics,
-        encoders=("linear",) * len(setup.card.modalities),
-        width=16,
-        projection=setup.projection,
-        members=(setup.member,),
-        bias=jax.numpy.asarray(setup.bias),
-        theta=found.theta,
-        tau=found.tau,
-        certificate=found.certificate,
-        scale=1.0,
-        believed=0.9,
-        threshold=0.0,
-    )
+    bias, members = jax.numpy.asarray(setup.bias), (setup.member,)
+    encoders, sizes = ("linear",) * len(setup.card.modalities), (16, setup.projection)
+    return of_posterior(setup.card, setup.statistics, encoders, sizes, members, bias, found)

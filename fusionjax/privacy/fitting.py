@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 
 from fusionjax import posterior as posteriors
 from fusionjax import presence
-from fusionjax.model import Map, Member, Model, encoder_stack, mapped
+from fusionjax.model import Map, Member, Model, encoder_stack, mapped, of_posterior
 from fusionjax.posterior.newton import zero_sum_basis
 from fusionjax.posterior.types import Observations
 from fusionjax.privacy import noise, posterior, public, release
@@ -96,20 +96,14 @@ def fit(
     bias = jnp.asarray(means.bias, jnp.float32)
     theta = posterior.fit(draw, released, bias, sizes, draws=config.draws, notes=(sentence(given),))
     plans = public.plans(study.card, stated)
-    model = Model(
-        card=study.card,
-        statistics=study.statistics,
-        encoders=("linear",) * len(sizes),
-        width=0,
-        projection=max(p.weight.shape[1] for p in plans),
-        members=(public.member(plans, means.maps),),
-        bias=bias,
-        theta=theta.theta,
-        tau=theta.tau,
-        certificate=theta.certificate,
-        scale=1.0,
-        believed=0.9,
-        threshold=0.0,
+    model = of_posterior(
+        study.card,
+        study.statistics,
+        ("linear",) * len(sizes),
+        (0, max(p.weight.shape[1] for p in plans)),
+        (public.member(plans, means.maps),),
+        bias,
+        theta,
     )
     return Private(model, given, released)
 

@@ -206,6 +206,16 @@ def test_more_records_than_were_announced_are_not_believed(pooled) -> None:
         messages.check_expansion(answer, announced - 1, constants)
 
 
+def test_gains_above_the_tangent_are_not_believed(pooled) -> None:
+    rows, centre = site.rows(*pooled), np.zeros((7, 2))
+    before = site.answer(rows, Request("expand", {"u": centre}, {}))
+    u = np.random.default_rng(0).normal(size=(5, 7, 2))
+    answer = site.answer(rows, Request("gains", {"u": u, "centre": centre}, {}))
+    messages.check_gains(answer, u, before, centre)
+    with pytest.raises(messages.Doubt, match="concave"):
+        messages.check_gains({"gains": answer["gains"] + 200}, u, before, centre)
+
+
 def test_a_sum_that_cannot_be_names_all_that_are_in_it(pooled) -> None:
     """Where only sums are seen, nobody can tell who was wrong."""
     observations, bias = pooled

@@ -22,6 +22,7 @@ from fusionjax.federated.messages import (
     check,
     check_concave,
     check_expansion,
+    check_gains,
 )
 
 Fitted = TypeVar("Fitted")
@@ -136,6 +137,9 @@ class Federation:
                 centre, before = self._last[site]
                 check_concave(answer, u, before, centre)
             self._last[site] = u, answer
+        if request.task == "gains" and site in self._last:
+            centre, before = self._last[site]
+            check_gains(answer, request.arrays["u"], before, centre)
 
     def _note(self, request: Request, found: Sum) -> None:
         for what, reasons in (("absent", found.absent), ("doubted", found.doubted)):

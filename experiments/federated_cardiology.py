@@ -129,7 +129,7 @@ def _drive(
     processes += pair
     card = str((config.out / "dataset" / "dataset.toml").absolute())
     told = {"card": card, "out": str(out), "secure": config.secure, "deadline": config.deadline}
-    told |= {"fits": 3, "sites": 4, "patience": config.patience}
+    told |= {"opened": False, "fits": 3, "sites": 4, "patience": config.patience}
     deployment.run(at, told | {"draws": config.draws, "seed": config.seed})
     _until(out, processes[0], lambda: _done(out) == 1 and _expansions(out, 2) >= MIDWAY)
     deployment.stop(*pair, kill=True)

@@ -206,19 +206,48 @@ def test_more_records_than_were_announced_are_not_believed(pooled) -> None:
         messages.check_expansion(answer, announced - 1, constants)
 
 
-def test_a_sum_that_cannot_be_names_all_that_are_in_it(pooled) -> None:
-    """Where only sums are seen, nobody can tell who was wrong."""
+def test_gains_above_the_tangent_are_not_believed(pooled) -> None:
+    rows, centre = site.rows(*pooled), np.zeros((7, 2))
+    before = site.answer(rows, Request("expand", {"u": centre}, {}))
+    u = np.random.default_rng(0).normal(size=(5, 7, 2))
+    answer = site.answer(rows, Request("gains", {"u": u, "centre": centre}, {}))
+    messages.check_gains(answer, u, before, centre)
+    with pytest.raises(messages.Doubt, match="concave"):
+        messages.check_gains({"gains": answer["gains"] + 200}, u, before, centre)
+
+
+def masked(pooled, wrong: str) -> coordinator.Transport:
+    """Sums alone are seen, and one site's log-likelihood is positive by far."""
     observations, bias = pooled
-    rows = site.rows(observations, bias)
+    sites = {name: site.rows(part(observations, (name,)), bias) for name in ENDS}
 
-    def total(request, sites, believe) -> coordinator.Sum:
-        answer = positive(site.answer(rows, request))
-        believe("", answer)
-        return coordinator.Sum(answer, sites, {}, {}, {})
+    def total(request: Request, names: tuple[str, ...], believe) -> coordinator.Sum:
+        answers = [site.answer(sites[name], request) for name in names]
+        summed = {field: np.asarray(sum(a[field] for a in answers)) for field in answers[0]}
+        if wrong in names:
+            summed["value"] = np.asarray(summed["value"] + 1e6)
+        believe("", summed)
+        return coordinator.Sum(summed, names, {}, {}, {})
 
-    made = Federation(coordinator.Transport(lambda: ("east", "west"), total))
-    with pytest.raises(FederationError, match="east, west cannot be"):
+    return coordinator.Transport(lambda: tuple(ENDS), total)
+
+
+def test_a_masked_sum_that_cannot_be_names_all_that_are_in_it(pooled) -> None:
+    made = Federation(masked(pooled, "east"))
+    with pytest.raises(FederationError, match="east, north, south, west cannot be"):
         federated_mode(made, pooled, TAU)
+
+
+def test_a_masked_sum_that_cannot_be_is_opened_where_that_is_allowed(pooled) -> None:
+    def spoil(name: str, number: int, answer: Arrays) -> Arrays:
+        return positive(answer) if name == "east" else answer
+
+    made = Federation(masked(pooled, "east"), opened=federation(pooled, spoil).transport)
+    rest = ("north", "south", "west")
+    np.testing.assert_allclose(
+        federated_mode(made, pooled, TAU), mode(pooled, rest, TAU), atol=1e-12
+    )
+    assert [(e.site, e.what) for e in made.events] == [("east", "doubted")]
 
 
 NUMBERS = st.floats(-(2.0**42), 2.0**42, allow_nan=False)

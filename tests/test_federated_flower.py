@@ -212,7 +212,7 @@ def test_over_tls_processes_a_fit_equals_the_pooled_one(tmp_path: Path, real_dat
             deployment.register(at, site)
             processes += deployment.supernode(at, site, folders[site])
         told = {"card": str(tmp_path / "dataset" / "dataset.toml"), "out": str(out), "fits": 1}
-        told |= {"secure": False, "deadline": 60.0, "sites": 3, "patience": 120.0}
+        told |= {"secure": False, "opened": False, "deadline": 60.0, "sites": 3, "patience": 120.0}
         deployment.run(at, told | {"draws": 50, "seed": 0})
         end = time.monotonic() + 500
         while not (out / "fits.json").exists():

@@ -99,6 +99,7 @@ def test_projections_of_sums_are_those_of_the_pooled_records(pooled, shape) -> N
         np.testing.assert_allclose(here @ here.T, there @ there.T, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_federated_model_is_saved_and_diagnoses(pooled, made, shape, tmp_path) -> None:
     found = made.fit(lambda f: posterior.fit(jax.random.key(0), f, shape, draws=20))
     models.save(federated.assemble(shape, found), tmp_path)

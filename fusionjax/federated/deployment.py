@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import fusionjax
 from fusionjax.federated import credentials
 
 APP = """\
@@ -66,7 +65,7 @@ def place(folder: Path, sites: tuple[str, ...]) -> Place:
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_HOME": str(home),
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
-        "PYTHONPATH": str(Path(fusionjax.__file__).parents[1]),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     return Place(folder, port, environment)

@@ -22,7 +22,8 @@ from flwr.server.workflow.secure_aggregation.secaggplus_workflow import Workflow
 from flwr.serverapp import Grid
 
 from fusionjax.federated import coordinator, wire
-from fusionjax.federated.coordinator import Believe, Sum, Transport
+from fusionjax.federated.coordinator import Believe, FederationError, Sum, Transport
+from fusionjax.federated.fixed_point import MOST_SITES
 from fusionjax.federated.messages import Arrays, Refusal, Request
 
 POLL = 0.1
@@ -61,9 +62,14 @@ def plain(grid: Grid, deadline: float) -> Transport:
 
 
 def secure(grid: Grid, context: Context, deadline: float) -> Transport:
-    """Sums by SecAgg+; each of its four stages waits for `deadline` seconds at most."""
+    """Sums by SecAgg+; each of its four stages waits for `deadline` seconds at most.
+
+    Raises FederationError where there are more sites than limbs can add up for.
+    """
 
     def total(request: Request, sites: tuple[str, ...], believe: Believe) -> Sum:
+        if len(sites) > MOST_SITES:
+            raise FederationError(f"{len(sites)} sites are more than {MOST_SITES} that add up")
         there = {n.id: n.name for n in nodes(grid) if n.name in sites}
         absent = dict.fromkeys(sorted(set(sites) - set(there.values())), "not connected")
         watched = _Prompt(grid)

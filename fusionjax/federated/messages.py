@@ -101,6 +101,18 @@ def check_concave(
         raise Doubt("the log-likelihood is not concave: these are not the records of before")
 
 
+def check_gains(
+    answer: Arrays,
+    u: Float[np.ndarray, "draw p free"],
+    before: Arrays,
+    centre: Float[np.ndarray, "p free"],
+) -> None:
+    """Raise Doubt where a draw gains more over `centre` than the tangent there."""
+    most = np.sum(before["slope"] * (u - centre), axis=(1, 2))
+    if np.any(answer["gains"] > most + EASE * (1 + abs(before["value"]))):
+        raise Doubt("a draw gains more than a concave log-likelihood can")
+
+
 def flat(answer: Arrays, names: tuple[str, ...]) -> Float[np.ndarray, " number"]:
     """The fields named, one after another."""
     parts = [np.asarray(answer[name], np.float64).ravel() for name in names]

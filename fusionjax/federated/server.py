@@ -1,8 +1,9 @@
 """The ServerApp: fits one after another, each with the sites that are there.
 
 Its run config names the `card` (a dataset.toml; no records are read from its folder), the folder
-`out`, whether sums are `secure`, the `deadline` of an answer in seconds, how many `fits` to make,
-for how many `sites` to wait before each and for how long (`patience`), and `draws` and `seed`.
+`out`, whether sums are `secure`, and then whether a request whose sum cannot be is `opened` to find
+out whose answer it was, the `deadline` of an answer in seconds, how many `fits` to make, for how
+many `sites` to wait before each and for how long (`patience`), and `draws` and `seed`.
 `out/fit-N` gets the model, `out/fits.json` who took part and what was sent, and `out/sums.jsonl` a
 line for each sum as it is made.
 """
@@ -31,7 +32,8 @@ def main(grid: Grid, context: Context) -> None:
     out, deadline = Path(str(config["out"])), float(config["deadline"])
     secure = bool(config["secure"])
     way = flower.secure(grid, context, deadline) if secure else flower.plain(grid, deadline)
-    federation = Federation(way, least=3 if secure else 2)
+    seen = flower.plain(grid, deadline) if secure and bool(config["opened"]) else None
+    federation = Federation(way, least=3 if secure else 2, opened=seen)
     federation.transport = _told(federation, way, out / "sums.jsonl")
     card = cards.load(Path(str(config["card"])))
     for number in range(1, int(config["fits"]) + 1):

@@ -59,6 +59,9 @@ class Config:
     """Stop at the first record that cannot be used, or go on without it and count it."""
     cache: Path | None = None
     """Folder for the records as read; by default OUT/records."""
+    ensemble: int = 0
+    """Members of a deep ensemble of concatenating MLPs to compare with; 0 compares with none. Each
+    takes as long to train as the MLP."""
     keep_cases: bool = False
     """Save training records' ids and evidence with the model, so that new records get their nearest
     cases too. The test records of a fitting run always do, in its own tables."""
@@ -135,6 +138,17 @@ def contend(study: Study, config: Config, tell: Reporter) -> Outcome:
         ),
         compare.logistic_regression(study, config.fit, rows),
     )
+    if config.ensemble:
+        ensemble = compare.deep_ensemble(
+            study,
+            names,
+            config.fit,
+            rows,
+            config.ensemble,
+            checkpoints=folder / "ensemble",
+            progress=tell.advance,
+        )
+        rivals = (*rivals, ensemble)
     alone = tuple(compare.single(one, study, i, rows) for i, one in enumerate(singles))
     return Outcome(study, best, (compare.fusion(best, study, rows), *alone, *rivals))
 
@@ -216,7 +230,8 @@ def _stated(config: Config, classes: tuple[str, ...]) -> np.ndarray | None:
 def _task(config: Config, study: Study, model: Model, refused: int) -> dict[str, Any]:
     task = scorecard.task(study, model, _presence(study))
     task["records"]["refused"] = refused
-    return task if config.prior is None else {**task, "prior": list(config.prior)}
+    stated = {} if config.prior is None else {"prior": list(config.prior), "stated_prior": True}
+    return task | stated
 
 
 def _metrics(config: Config, records: Records, outcome: Outcome) -> dict[str, Any]:

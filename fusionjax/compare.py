@@ -1,7 +1,8 @@
 """The fusion beside what it must beat: one modality, a concatenating MLP, logistic regression.
 
-All contenders share the split, the encoders that validation chose and the temperature on
-validation records; only the fusion and the single modalities carry a posterior.
+All contenders share the split, the encoders that validation chose and calibration on validation
+records: the rivals by a temperature, the fusion and the single modalities, which alone carry a
+posterior, by that or with intercepts (`calibrate.by_pattern`), whichever validation prefers.
 """
 
 from dataclasses import replace
@@ -54,23 +55,39 @@ def concatenating_mlp(
     progress: Progress | None = None,
 ) -> Contender:
     """Encoders and an MLP on their concatenated features, trained on all training records."""
-    bias = jnp.asarray(log_prior(study))
-    network = train.Network(stack_of(study, names, config), concat_mlp(bias))
-    trained = train.fit(
-        network,
-        study.loader(study.split.train, config.train.batch_size, config.seed),
-        study.loader(study.split.validation, 512, 0),
-        sample(study),
-        len(bias),
-        replace(config.train, seed=config.seed),
-        checkpoints=checkpoints,
-        progress=progress and (lambda *at: progress("concatenating MLP", *at)),
-    )
-    valid, asked = (
-        network_log_probs(network, trained.weights, study, part)
-        for part in (study.split.validation, rows)
-    )
+    valid, asked = _mlp(study, names, config, rows, config.seed, checkpoints, progress)
     return Contender("concatenating MLP", "baseline", _tempered(study, valid, asked))
+
+
+def deep_ensemble(
+    study: Study,
+    names: tuple[str, ...],
+    config: FitConfig,
+    rows: Int[np.ndarray, " row"],
+    members: int = 5,
+    *,
+    checkpoints: Path | None = None,
+    progress: Progress | None = None,
+) -> Contender:
+    """The mean probability of concatenating MLPs that differ in their seed, then one temperature.
+
+    Lakshminarayanan et al. (2017), without adversarial training. As dear as its members together.
+    """
+    parts = [
+        _mlp(
+            study,
+            names,
+            config,
+            rows,
+            1000 + members * config.seed + member,
+            checkpoints and checkpoints / f"member-{member}",
+            progress,
+        )
+        for member in range(members)
+    ]
+    valid, asked = (_mean_log_prob([part[side] for part in parts]) for side in (0, 1))
+    log_prob = _tempered(study, valid, asked)
+    return Contender("deep ensemble", "baseline", log_prob, f"{members} MLPs")
 
 
 def logistic_regression(
@@ -86,6 +103,41 @@ def logistic_regression(
     )
     log_prob = _tempered(study, baselines.log_prob(model, valid), baselines.log_prob(model, asked))
     return Contender("logistic regression", "baseline", log_prob, f"C = {model.strength:g}")
+
+
+def _mlp(
+    study: Study,
+    names: tuple[str, ...],
+    config: FitConfig,
+    rows: Int[np.ndarray, " row"],
+    seed: int,
+    checkpoints: Path | None,
+    progress: Progress | None,
+) -> tuple[Float[np.ndarray, "valid class"], Float[np.ndarray, "row class"]]:
+    """One concatenating MLP's log P(y | X) of the validation records and of the rows."""
+    bias = jnp.asarray(log_prior(study))
+    network = train.Network(stack_of(study, names, config), concat_mlp(bias))
+    trained = train.fit(
+        network,
+        study.loader(study.split.train, config.train.batch_size, seed),
+        study.loader(study.split.validation, 512, 0),
+        sample(study),
+        len(bias),
+        replace(config.train, seed=seed),
+        checkpoints=checkpoints,
+        progress=progress and (lambda *at: progress("concatenating MLP", *at)),
+    )
+    valid, asked = (
+        network_log_probs(network, trained.weights, study, part)
+        for part in (study.split.validation, rows)
+    )
+    return valid, asked
+
+
+def _mean_log_prob(
+    each: list[Float[np.ndarray, "row class"]],
+) -> Float[np.ndarray, "row class"]:
+    return np.logaddexp.reduce(np.stack(each), axis=0) - np.log(len(each))
 
 
 def _tempered(

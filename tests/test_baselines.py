@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fusionjax import baselines
+from fusionjax import baselines, compare
 
 
 def sample(rng, n, d, k, signal=2.0):
@@ -106,3 +106,9 @@ def test_labels_that_are_no_class_are_refused(label):
     features = np.ones((len(label), 2))
     with pytest.raises(ValueError, match=r"labels 0\.\.2"):
         fit(features, np.array(label, int), len(label), classes=3)
+
+
+def test_an_ensemble_is_the_mean_of_its_members_probabilities() -> None:
+    log_prob = np.log(np.random.default_rng(0).dirichlet(np.ones(3), (4, 6)))
+    found = compare._mean_log_prob(list(log_prob))
+    np.testing.assert_allclose(np.exp(found), np.exp(log_prob).mean(axis=0))

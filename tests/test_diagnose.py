@@ -20,6 +20,7 @@ from fusionjax.clinic.write import write
 from fusionjax.crossfit import FitConfig
 from fusionjax.errors import CardError, ModelError, RecordError
 from fusionjax.train import TrainConfig
+from fusionjax.triage import ACTIONS
 from tests.small_study import Small
 
 FIT = FitConfig(
@@ -54,7 +55,10 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(clinic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that skipped the broken image."""
     out = tmp_path_factory.mktemp("run")
-    diagnose.fit_run(Config(out, clinic / "dataset.toml", on_bad_record="skip", fit=FIT))
+    config = Config(
+        out, clinic / "dataset.toml", on_bad_record="skip", ensemble=2, keep_cases=True, fit=FIT
+    )
+    diagnose.fit_run(config)
     return out
 
 
@@ -76,8 +80,14 @@ def test_every_file_of_the_contract_is_written(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     names = [one["name"] for one in metrics["models"]]
     alone = [f"{m} alone" for m in ("image", "sound")]
-    assert names == ["log-linear fusion", *alone, "concatenating MLP", "logistic regression"]
+    rivals = ["concatenating MLP", "logistic regression", "deep ensemble"]
+    assert names == ["log-linear fusion", *alone, *rivals]
     assert len(metrics["patterns"]) == 3
+    assert [p["coverage"]["records"] for p in metrics["patterns"]] == [
+        p["records"] for p in metrics["patterns"]
+    ]
+    assert {s["column"] for s in metrics["subgroups"]} == {"site", "sex", "age_band"}
+    assert sum(a["records"] for a in metrics["triage"]) == metrics["task"]["records"]["test"]
     assert metrics["provenance"]["seed"] == 0
     assert json.loads((run / "config.json").read_text())["fit"] == asdict(FIT)
     assert (run / "report.html").read_text().startswith("<!DOCTYPE html>")
@@ -120,6 +130,8 @@ def test_new_records_may_lack_a_modality_and_the_label(
     assert not found["present_sound"].any()
     assert found[["reliable_sound", "evidence_sound"]].isna().all(axis=None)
     assert found["present_image"].all()
+    assert found["triage"].isin(ACTIONS).all()
+    assert found["nearest"].str.split(";").map(len).eq(5).all()
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert "models" not in metrics
     assert (tmp_path / "out" / "report.html").is_file()

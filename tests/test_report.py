@@ -713,6 +713,15 @@ def test_coverage_says_whose_promise_it_is(tmp_path):
         assert part in said
 
 
+def test_a_stated_prior_voids_the_promise_and_is_said_to(tmp_path):
+    assert "need not hold" not in text(fake_run(tmp_path / "plain"))
+
+    def change(values):
+        values["task"]["stated_prior"] = True
+
+    assert "need not hold" in text(fake_run(tmp_path / "stated", change=change))
+
+
 def test_a_run_without_calibration_says_so(tmp_path):
     def change(values):
         values["calibration"] |= {"name": "none"}

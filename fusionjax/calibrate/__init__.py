@@ -18,6 +18,7 @@ Each is a `Calibrator(fit, apply)` whose parameters are plain values, one file e
 
 `stratified.py` makes one for each missingness pattern out of any of them, `hierarchical.py` is the
 Bayesian temperature's; `choose` takes the simplest that cross-validation finds as good as the best.
+`by_pattern.py` calibrates the framework's own fusion, whose evidence must still add up.
 """
 
 from fusionjax.calibrate.choice import (

@@ -24,7 +24,7 @@ from fusionjax import metrics, report, scorecard
 from fusionjax.clinic.world import Dials
 from fusionjax.clinic.write import write
 from fusionjax.crossfit import FitConfig
-from fusionjax.fitting import log_probs
+from fusionjax.fitting import log_probs, uncalibrated
 from fusionjax.presence import patterns
 from fusionjax.report import console
 
@@ -47,26 +47,36 @@ def run(config: Config) -> dict:
     out = config.out / "run"
     outcome = diagnose.fit_run(diagnose.Config(out, folder / "dataset.toml", fit=config.fit))
     content = json.loads((out / "metrics.json").read_text())
-    content["truth"] = {"kl": divergences(outcome, folder)}
+    content["truth"] = distances(outcome, folder)
     diagnose.write_json(out / "metrics.json", content)
     report.write(out)
     return content
 
 
-def divergences(outcome: Outcome, folder: Path) -> dict[str, dict[str, float | None]]:
-    """Mean KL(true P(y | X_S) ‖ predictive) over test patients, in nats, for every pattern S."""
-    study, rows = outcome.study, outcome.study.split.test
+def distances(outcome: Outcome, folder: Path) -> dict[str, dict[str, dict[str, float | None]]]:
+    """How far the predictive is from the true P(y | X_S) of test patients, for every pattern S.
+
+    `kl` is the mean KL(true ‖ predictive) in nats, `calibration` the mean |E[p* | p] − p| with its
+    floor from the noise of the bins, and `before` the same without calibration.
+    """
+    study, rows, model = outcome.study, outcome.study.split.test, outcome.fitted.model
     names = np.asarray([m.name for m in study.card.modalities])
     ids = study.table["id"].to_numpy()[rows]
-    found = {}
-    for shown in np.asarray(patterns(len(names))):
-        subset = "+".join(names[shown])
-        prob = np.exp(log_probs(outcome.fitted.model, study, rows, shown))
-        kl = metrics.kl(true_probabilities(folder, subset, ids, study.card.classes), prob)
-        found[subset] = scorecard.plain(
-            metrics.interval(partial(metrics.mean, kl), len(kl), None, 0)
+    kl, gaps = {}, {}
+    for only in np.asarray(patterns(len(names))):
+        subset = "+".join(names[only])
+        true = true_probabilities(folder, subset, ids, study.card.classes)
+        prob, plain = (
+            np.exp(log_probs(one, study, rows, only).astype(np.float64))
+            for one in (model, uncalibrated(model))
         )
-    return found
+        apart = metrics.kl(true, prob)
+        kl[subset] = scorecard.plain(
+            metrics.interval(partial(metrics.mean, apart), len(apart), None, 0)
+        )
+        before = metrics.gap_to_truth(plain, true).value
+        gaps[subset] = {**metrics.gap_to_truth(prob, true)._asdict(), "before": before}
+    return {"kl": kl, "calibration": gaps}
 
 
 def true_probabilities(
@@ -85,6 +95,9 @@ def main() -> None:
     console.show(content, config.out / "run" / "report.html")
     kl = [found["value"] for found in content["truth"]["kl"].values()]
     print(f"Mean KL from the truth, nats: {kl[0]:.4f} with all modalities, {max(kl):.4f} at worst")
+    gaps = [100 * found["value"] for found in content["truth"]["calibration"].values()]
+    print(f"Calibration error to the truth: {np.mean(gaps):.1f} % over patterns, ", end="")
+    print(f"{max(gaps):.1f} % at worst")
 
 
 if __name__ == "__main__":

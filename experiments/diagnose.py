@@ -38,6 +38,7 @@ from fusionjax.model import Diagnosis, Model
 from fusionjax.records.ingest import Records, ingest
 from fusionjax.report import console
 from fusionjax.study import Study, of_model, ordered, prepare
+from fusionjax.triage import Limits
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Config:
     """Stop at the first record that cannot be used, or go on without it and count it."""
     cache: Path | None = None
     """Folder for the records as read; by default OUT/records."""
+    keep_cases: bool = False
+    """Save training records' ids and evidence with the model, so that new records get their nearest
+    cases too. The test records of a fitting run always do, in its own tables."""
+    limits: Limits = Limits()  # noqa: RUF009 a constant tuple
+    """Where each doubt begins that triage acts on."""
     fit: FitConfig = field(default_factory=FitConfig)
 
 
@@ -84,7 +90,7 @@ def fit_run(config: Config) -> Outcome:
         content = _metrics(config, records, outcome)
         content["provenance"] = provenance.describe(asdict(config), _digest(path), started)
         _write_run(config, content, outcome.fitted.model, study, study.split.test)
-        models.save(outcome.fitted.model, config.out)
+        models.save(outcome.fitted.model, config.out, keep_cases=config.keep_cases)
     report.write(config.out)
     shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
     return outcome
@@ -104,7 +110,7 @@ def predict_run(config: Config) -> None:
         content: dict[str, Any] = {
             "task": _task(config, study, model, len(records.refused)),
             "posterior": scorecard.posterior(model) | {"overfit": None},
-            "temperature": {"scale": model.scale},
+            "calibration": scorecard.calibration(model),
             "refused": [r._asdict() for r in records.refused],
             "provenance": provenance.describe(asdict(config), "", started),
         }
@@ -222,9 +228,10 @@ def _metrics(config: Config, records: Records, outcome: Outcome) -> dict[str, An
         "models": scorecard.models(contenders, label, group, seed),
         "patterns": scorecard.by_pattern(fitted.model, study, rows, presence, seed),
         "reliability": scorecard.reliability(np.exp(contenders[0].log_prob), label),
+        "risk_coverage": scorecard.risk_coverage(np.exp(contenders[0].log_prob), label),
         "posterior": scorecard.posterior(fitted.model)
         | {"overfit": scorecard.overfit(fitted, study, config.fit, rows)},
-        "temperature": {"scale": fitted.model.scale},
+        "calibration": scorecard.calibration(fitted.model),
         "refused": [r._asdict() for r in records.refused],
         "warnings": [w._asdict() for w in audit.warnings(records, study.split)],
         "history": scorecard.history(fitted),
@@ -239,6 +246,7 @@ def _scores(study: Study, known: np.ndarray, prob: np.ndarray) -> dict[str, Any]
     return {
         "models": scorecard.models((one,), label, group, 0),
         "reliability": scorecard.reliability(prob, label),
+        "risk_coverage": scorecard.risk_coverage(prob, label),
     }
 
 
@@ -249,8 +257,17 @@ def _write_run(
     prior, out = _stated(config, model.card.classes), config.out
     parts = [models.diagnose(model, batch, prior) for batch in ordered(study, rows)]
     found = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
+    advice = outputs.advise(model, found, config.limits)
+    content["triage"] = scorecard.advice(
+        advice, np.asarray(found.predictive.top), study.label[rows]
+    )
+    known = study.label[rows] >= 0
+    content["subgroups"] = scorecard.subgroups(
+        study, rows[known], np.asarray(found.predictive.prob)[known], found.chosen[known], 0
+    )
     frames = (model, study.table, rows, found)
-    files.write(out / "predictions.csv", outputs.predictions(*frames).to_csv(index=False))
+    table = outputs.predictions(*frames, advice)
+    files.write(out / "predictions.csv", table.to_csv(index=False))
     files.write(out / "evidence.parquet", outputs.evidence(*frames).to_parquet(index=False) or b"")
     files.write(
         out / "contrasts.parquet", outputs.contrasts(*frames).to_parquet(index=False) or b""

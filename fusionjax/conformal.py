@@ -154,6 +154,32 @@ def by_stratum(
     )
 
 
+def by_pattern(
+    own: Float[np.ndarray, " n"],
+    pattern: Shaped[np.ndarray, " n"],
+    natural: Bool[np.ndarray, " n"],
+    coverage: float = 0.9,
+    fewest: int = FEWEST,
+) -> Limits:
+    """Limits by missingness pattern, where hidden modalities may stand in for missing ones.
+
+    A pattern that came `natural`ly `fewest` times is judged by those records alone. Where it did
+    not, records from which the rest was hidden are added: the promise then holds if what is missing
+    is missing at random. Patterns that are too small even so are pooled, with natural records only,
+    so that no patient counts twice. The limit of an unknown pattern is that of all natural records.
+    """
+    fewest = max(fewest, smallest(coverage))
+    names, index = np.unique(pattern.astype(str), return_inverse=True)
+    came = np.bincount(index[natural], minlength=len(names))
+    every = np.bincount(index, minlength=len(names))
+    helped = (came < fewest) & (every >= fewest)
+    kept = natural | helped[index]
+    limits = by_stratum(own[kept], pattern[kept], coverage, fewest)
+    everyone = _plain(limit(own[natural], coverage))
+    plain = limits.limit | dict.fromkeys(limits.marginal, everyone)
+    return limits._replace(limit=plain, everyone=everyone)
+
+
 def limits_of(limits: Limits, stratum: Shaped[np.ndarray, " n"]) -> Limit:
     """Each record's limit, NaN where nothing is promised; a new stratum gets that of everyone."""
     names, index = np.unique(stratum.astype(str), return_inverse=True)

@@ -102,10 +102,19 @@ def theta(
     progress: Progress | None = None,
 ) -> Posterior:
     """θ's posterior on what each member makes of its unseen records (or, to compare, of seen)."""
+    return draw(observe(study, stack, parts, config.seed, seen=seen), bias, config, progress)
+
+
+def draw(
+    observations: Observations,
+    bias: Float[Array, " class"],
+    config: FitConfig,
+    progress: Progress | None = None,
+) -> Posterior:
+    """θ's posterior by the engine that `config` names."""
     if progress:
         progress(f"posterior of θ by {config.posterior}", 0, 1, float("nan"))
     engine = import_module(f"fusionjax.posterior.{config.posterior}")
-    observations = observe(study, stack, parts, config.seed, seen=seen)
     return engine.fit(jax.random.key(config.seed), observations, bias, draws=config.draws)
 
 
@@ -119,7 +128,8 @@ def observe(
 ) -> Observations:
     """θ's observations: training records as they are and under dropout, weights summing to 1.
 
-    Each record's features come from the member that did not see it; with `seen`, from another.
+    Each record's features come from the member that did not see it; with `seen`, from another. The
+    first rows are the records as they are, fold after fold.
     Dropout identifies the intercept of each modality; with one modality there is nothing to drop.
     """
     rows = [fold.unseen for fold in parts]

@@ -4,9 +4,9 @@ Which records see what (a patient is in one row only):
 
 | records            | fit                                                                     |
 |--------------------|-------------------------------------------------------------------------|
-| training           | φ; for each fold the encoders, on the other folds; θ, on what encoders  |
-|                    | make of the fold that they did not see (see `crossfit`)                 |
-| validation         | early stopping, the choice of encoders, temperature, prediction sets    |
+| training           | φ; for each fold the encoders, on the other folds; θ, and what is far   |
+|                    | from them, on what encoders make of the unseen fold (see `crossfit`)    |
+| validation         | early stopping, the choice of encoders, calibration, prediction sets    |
 | test               | nothing                                                                 |
 """
 
@@ -21,15 +21,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fusionjax import calibrate, conformal, crossfit, train
+from fusionjax import conformal, crossfit, train, triage
 from fusionjax import encoders as psi
+from fusionjax import model as models
+from fusionjax.calibrate import by_pattern, shown
 from fusionjax.card import Kind
 from fusionjax.crossfit import FitConfig, Fold, Progress, stack_of
-from fusionjax.model import Model, features
+from fusionjax.log_linear import evidence
+from fusionjax.model import Model, features, mean_evidence
+from fusionjax.posterior import Observations
 from fusionjax.predict import mean_log_prob
 from fusionjax.study import Study, log_prior, ordered, restrict
+from fusionjax.types import Batch
 
 Choice = TypeVar("Choice", bound=Hashable)
+CALIBRATION_DRAWS = 32
+NO_PROMISE = conformal.Limits(0.9, {}, None, {}, (), ())
 
 
 class Fitted(NamedTuple):
@@ -50,7 +57,8 @@ def fit(
     """Fit the log-linear fusion of a study with the encoders named, one a modality."""
     stack, bias = stack_of(study, names, config), jnp.asarray(log_prior(study))
     folds = crossfit.folds(study, stack, bias, config, checkpoints, progress)
-    found = crossfit.theta(study, stack, folds, bias, config, progress=progress)
+    observations = crossfit.observe(study, stack, folds, config.seed)
+    found = crossfit.draw(observations, bias, config, progress)
     model = Model(
         card=study.card,
         statistics=study.statistics,
@@ -62,29 +70,66 @@ def fit(
         theta=found.theta,
         tau=found.tau,
         certificate=found.certificate,
-        scale=1.0,
         believed=config.believed,
-        threshold=0.0,
+        calibration=by_pattern.unchanged(len(names), len(bias), len(found.tau)),
+        limits=NO_PROMISE,
+        familiar=(),
+        cases=None,
     )
-    return Fitted(calibrated(model, study), folds)
+    return Fitted(calibrated(_familiar(model, study, observations, folds), study), folds)
 
 
-def calibrated(model: Model, study: Study) -> Model:
-    """The model with the temperature, and the threshold of 90 % sets, of the validation records."""
+def calibrated(model: Model, study: Study, seed: int = 0) -> Model:
+    """The model with the calibration, and the limits of 90 % sets, of the validation records.
+
+    Limits come from probabilities by the calibration of the other patients.
+    """
     rows = study.split.validation
-    seen = [(features(model, b), b.presence) for b in ordered(study, rows)]
+    read = [(_terms(model, b), np.asarray(b.presence)) for b in ordered(study, rows)]
+    terms, presence = (np.concatenate(part)[: len(rows)] for part in zip(*read, strict=True))
+    label, group, bias = study.label[rows], study.group[rows], np.asarray(model.bias)
+    patterns = shown.known(presence)
+    under = shown.show(terms, presence, patterns, seed)
+    draws = len(model.tau)
+    found, prob = by_pattern.choose(under, patterns, label, group, bias, draws, seed)
+    # Whoever has nothing gets the prior: any record can be shown so.
+    nothing = np.tile(np.exp(bias), (len(rows), 1))
+    own = conformal.of_label(
+        conformal.lac(np.concatenate([prob, nothing])),
+        np.concatenate([label[under.record], label]),
+    )
+    limits = conformal.by_pattern(
+        own,
+        np.concatenate(
+            [shown.spelled(patterns[under.pattern]), shown.spelled(np.zeros_like(presence))]
+        ),
+        np.concatenate([under.natural, ~presence.any(axis=1)]),
+    )
+    return model._replace(calibration=found, limits=limits)
 
-    def log_prob(scale: float) -> Float[np.ndarray, "row class"]:
-        parts = [mean_log_prob(model.theta, model.bias, f, o, scale) for f, o in seen]
-        return np.concatenate([np.asarray(p) for p in parts])[: len(rows)]
 
-    def nll(scale: float) -> float:
-        losses = -log_prob(scale)[np.arange(len(rows)), study.label[rows]]
-        return float(losses.mean()) + calibrate.reluctance(scale, len(rows))
+def _terms(model: Model, batch: Batch) -> Float[np.ndarray, "batch draw modality class"]:
+    """Each modality's evidence under some of the draws, evenly spaced."""
+    step = max(1, len(model.tau) // CALIBRATION_DRAWS)
+    theta = tuple(t[::step] for t in model.theta)
+    found = jax.vmap(evidence, in_axes=(0, None, None))(
+        theta, features(model, batch), batch.presence
+    )
+    return np.moveaxis(np.asarray(found), 0, 1)
 
-    scale = calibrate.predictive_scale(nll)
-    threshold = conformal.threshold(np.exp(log_prob(scale)), study.label[rows])
-    return model._replace(scale=scale, threshold=threshold)
+
+def _familiar(
+    model: Model, study: Study, observations: Observations, folds: tuple[Fold, ...]
+) -> Model:
+    """The model with the distances and the cases of the training records, as unseen by ψ."""
+    rows = np.concatenate([fold.unseen for fold in folds])
+    seen = tuple(f[: len(rows)] for f in observations.features)
+    here = observations.presence[: len(rows)]
+    own = np.asarray(here)
+    distances = tuple(triage.fit_distance(np.asarray(f)[own[:, i], 1:]) for i, f in enumerate(seen))
+    ids = tuple(map(str, study.table["id"].to_numpy()[rows]))
+    cases = triage.Cases(ids, own, mean_evidence(model, seen, here))
+    return model._replace(familiar=distances, cases=cases)
 
 
 def theta_on_seen(fitted: Fitted, study: Study, config: FitConfig) -> Model | None:
@@ -94,7 +139,13 @@ def theta_on_seen(fitted: Fitted, study: Study, config: FitConfig) -> Model | No
         return None
     stack = stack_of(study, model.encoders, config)
     found = crossfit.theta(study, stack, folds, model.bias, config, seen=True)
-    return model._replace(theta=found.theta, tau=found.tau, scale=1.0)
+    return uncalibrated(model._replace(theta=found.theta, tau=found.tau))
+
+
+def uncalibrated(model: Model) -> Model:
+    """The model with its evidence as θ gives it."""
+    draws, modalities, classes = len(model.tau), len(model.theta), len(model.bias)
+    return model._replace(calibration=by_pattern.unchanged(modalities, classes, draws))
 
 
 def choose(
@@ -158,13 +209,17 @@ def log_probs(
     model: Model,
     study: Study,
     rows: Int[np.ndarray, " row"],
-    shown: Bool[np.ndarray, " modality"] | None = None,
+    only: Bool[np.ndarray, " modality"] | None = None,
 ) -> Float[np.ndarray, "row class"]:
-    """log P(y | X) of the posterior predictive; `shown` hides the other modalities."""
-    mask = jnp.ones(len(model.theta), bool) if shown is None else jnp.asarray(shown)
+    """log P(y | X) of the posterior predictive; `only` hides the other modalities."""
+    mask = jnp.ones(len(model.theta), bool) if only is None else jnp.asarray(only)
     parts = [
         mean_log_prob(
-            model.theta, model.bias, features(model, b), b.presence & mask[None, :], model.scale
+            model.theta,
+            model.bias,
+            features(model, b),
+            b.presence & mask[None, :],
+            *models.calibrated(model, b.presence & mask[None, :]),
         )
         for b in ordered(study, rows)
     ]

@@ -14,20 +14,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from fusionjax import card as cards
+from fusionjax import conformal, files, preprocess, triage
 from fusionjax import encoders as psi
-from fusionjax import files, preprocess
 from fusionjax import predict as predicting
+from fusionjax.calibrate import by_pattern, shown
+from fusionjax.calibrate.by_pattern import ByPattern, Trial
 from fusionjax.card import Card, Modality, TextOptions
+from fusionjax.conformal import Limits
 from fusionjax.errors import CardError, ModelError
 from fusionjax.fusion import reliability
+from fusionjax.log_linear import evidence
 from fusionjax.posterior import Certificate
 from fusionjax.train import encode
+from fusionjax.triage import Cases, Distance
 from fusionjax.types import Batch, Encoder, Inputs, Params
 
-SCHEMA = 2
+SCHEMA = 3
+CALIBRATION = ("patterns", "scale", "shift", "nll", "records", "natural")
 
 
 class Map(NamedTuple):
@@ -49,8 +55,10 @@ class Model(NamedTuple):
 
     `theta[i]` holds draws [draw, class, p_i] for the mean of the members' features, `tau`
     draws [draw, modality]; an encoder gives `width` features if it is trained, else `projection`.
-    `scale` is 1/T on the evidence, `believed` the prior probability π_i that a modality can be
-    believed, and `threshold` the least probability in a prediction set.
+    `believed` is the prior probability π_i that a modality can be believed, `calibration` what is
+    done to the evidence, `limits` those of prediction sets by presence pattern, and `familiar` how
+    far from training features is far. `cases` are training records by id; None where they were not
+    kept.
     """
 
     card: Card
@@ -63,17 +71,27 @@ class Model(NamedTuple):
     theta: tuple[Float[Array, "draw class _"], ...]
     tau: Float[Array, "draw modality"]
     certificate: Certificate
-    scale: float
     believed: float
-    threshold: float
+    calibration: ByPattern
+    limits: Limits
+    familiar: tuple[Distance, ...]
+    cases: Cases | None
 
 
 class Diagnosis(NamedTuple):
-    """What the model says of some patients; `reliable[:, i]` is P(r_i = 1 | X)."""
+    """What the model says of some patients.
+
+    `reliable[:, i]` is P(r_i = 1 | X), `chosen` the prediction set, empty where nothing can be
+    promised. `far[:, i]` is the share of training records whose modality i lies nearer to their
+    mean, NaN where it is missing; `nearest` counts the model's cases, −1 where there is none.
+    """
 
     predictive: predicting.Predictive
     presence: Bool[np.ndarray, "batch modality"]
     reliable: Float[np.ndarray, "batch modality"]
+    chosen: Bool[np.ndarray, "batch class"]
+    far: Float[np.ndarray, "batch modality"]
+    nearest: Int[np.ndarray, "batch count"]
 
 
 def encoder_stack(
@@ -115,20 +133,61 @@ def diagnose(
 ) -> Diagnosis:
     """Predict for a batch; `prior` states another prevalence than that of the training records."""
     bias = model.bias if prior is None else jnp.log(jnp.asarray(prior, jnp.float32))
-    seen = features(model, batch)
-    predictive = predicting.predictive(model.theta, bias, seen, batch.presence, model.scale)
-    theta = tuple(model.scale * t.mean(0) for t in model.theta)
-    experts = reliability.expert_log_probs(theta, bias, seen)
-    believed = jnp.full(len(theta), model.believed)
+    seen, here = features(model, batch), np.asarray(batch.presence)
+    found = predicting.predictive(
+        model.theta, bias, seen, batch.presence, *calibrated(model, batch.presence)
+    )
+    experts = reliability.expert_log_probs(_expert(model), bias, seen)
+    believed = jnp.full(len(model.theta), model.believed)
     reliable = reliability.reliable(experts, bias, batch.presence, believed)
-    return Diagnosis(predictive, np.asarray(batch.presence), np.asarray(reliable))
+    most = conformal.limits_of(model.limits, shown.spelled(here))
+    return Diagnosis(
+        found,
+        here,
+        np.asarray(reliable),
+        conformal.members(conformal.lac(np.asarray(found.prob)), most),
+        triage.each_farness(model.familiar, tuple(np.asarray(f)[:, 1:] for f in seen), here),
+        triage.nearest(model.cases, here, mean_evidence(model, seen, batch.presence)),
+    )
 
 
-def save(model: Model, folder: Path) -> None:
-    """Write `model.safetensors` and `model.json` into `folder`, each whole or not at all."""
+def calibrated(
+    model: Model, presence: Bool[Array | np.ndarray, "batch modality"]
+) -> tuple[Float[Array, "draw batch"], Float[Array, "draw modality class"]]:
+    """The scale and the shift that `predict` takes for records of these patterns."""
+    scale = by_pattern.scale_of(model.calibration, np.asarray(presence))
+    return jnp.asarray(scale), jnp.asarray(model.calibration.shift)
+
+
+def mean_evidence(
+    model: Model,
+    seen: tuple[Float[Array, "batch _"], ...],
+    presence: Bool[Array, "batch modality"],
+) -> Float[np.ndarray, "batch modality class"]:
+    """Evidence at the posterior mean of θ, before calibration: what cases are compared by."""
+    return np.asarray(evidence(tuple(t.mean(0) for t in model.theta), seen, presence))
+
+
+def _expert(model: Model) -> tuple[Float[Array, "class _"], ...]:
+    """Each modality's mean θ_i, calibrated as it is where it is alone."""
+    alone = np.eye(len(model.theta), dtype=bool)
+    scale = by_pattern.scale_of(model.calibration, alone).mean(0)
+    shift = model.calibration.shift.mean(0)
+    return tuple(
+        (s * t.mean(0)).at[:, 0].add(c) for s, c, t in zip(scale, shift, model.theta, strict=True)
+    )
+
+
+def save(model: Model, folder: Path, *, keep_cases: bool = False) -> None:
+    """Write `model.safetensors` and `model.json` into `folder`, each whole or not at all.
+
+    Ids and evidence of training records are left out unless `keep_cases`: a model may travel
+    farther than its patients agreed to. What else it holds of them is sums and quantiles.
+    """
     from safetensors.numpy import save as dump
 
     folder.mkdir(parents=True, exist_ok=True)
+    model = model if keep_cases else model._replace(cases=None)
     parts = [preprocess.to_arrays(s) for s in model.statistics]
     blob = dump(_flatten(model, [arrays for arrays, _ in parts]))
     about = {
@@ -141,9 +200,13 @@ def save(model: Model, folder: Path) -> None:
         "width": model.width,
         "projection": model.projection,
         "certificate": model.certificate._asdict(),
-        "scale": model.scale,
         "believed": model.believed,
-        "threshold": model.threshold,
+        "calibration": {
+            "name": model.calibration.name,
+            "trials": [trial._asdict() for trial in model.calibration.trials],
+        },
+        "limits": model.limits._asdict(),
+        "cases": None if model.cases is None else model.cases.id,
     }
     files.write(folder / "model.safetensors", blob)
     files.write(folder / "model.json", json.dumps(about, indent=1, ensure_ascii=False))
@@ -200,6 +263,10 @@ def _flatten(model: Model, statistics: list[dict[str, np.ndarray]]) -> dict[str,
     tree = {
         "bias": model.bias,
         "tau": model.tau,
+        "calibration": {name: getattr(model.calibration, name) for name in CALIBRATION},
+        "cases": {}
+        if model.cases is None
+        else {"presence": model.cases.presence, "evidence": model.cases.evidence},
         "modality": {
             str(i): {
                 "member": {
@@ -207,6 +274,7 @@ def _flatten(model: Model, statistics: list[dict[str, np.ndarray]]) -> dict[str,
                     for m, one in enumerate(model.members)
                 },
                 "theta": model.theta[i],
+                "familiar": model.familiar[i]._asdict(),
                 "statistics": statistics[i],
             }
             for i in range(len(model.theta))
@@ -254,10 +322,21 @@ def _assemble(about: dict, arrays: dict[str, np.ndarray], folder: Path) -> Model
         certificate=Certificate(
             **{**about["certificate"], "notes": tuple(about["certificate"]["notes"])}
         ),
-        scale=about["scale"],
         believed=about["believed"],
-        threshold=about["threshold"],
+        calibration=ByPattern(
+            name=about["calibration"]["name"],
+            trials=tuple(Trial(**trial) for trial in about["calibration"]["trials"]),
+            **{name: tree["calibration"][name] for name in CALIBRATION},
+        ),
+        limits=_limits(about["limits"]),
+        familiar=tuple(Distance(**p["familiar"]) for p in parts),
+        cases=None if about["cases"] is None else Cases(tuple(about["cases"]), **tree["cases"]),
     )
+
+
+def _limits(about: dict[str, Any]) -> Limits:
+    found = Limits(**about)
+    return found._replace(pooled=tuple(found.pooled), marginal=tuple(found.marginal))
 
 
 def _member(parts: list[dict]) -> Member:

@@ -4,20 +4,49 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from fusionjax import conformal
 from fusionjax.model import Diagnosis, Model
 from fusionjax.predictions import spreadsheet_safe
+from fusionjax.triage import (
+    ACTIONS,
+    Limits,
+    Triage,
+    acquisition_gain,
+    conflict,
+    farthest,
+    triage,
+)
 
-__all__ = ["contrasts", "evidence", "predictions", "spreadsheet_safe"]
+__all__ = ["advise", "contrasts", "evidence", "predictions", "spreadsheet_safe"]
+
+
+def advise(model: Model, found: Diagnosis, limits: Limits) -> Triage:
+    """What to do next with each patient. A modality's gain is the validation records' mean, by
+    pattern: what it saved others, not what this patient's findings suggest."""
+    calibration = model.calibration
+    gain = acquisition_gain(found.presence, calibration.patterns, calibration.nll)
+    return triage(
+        np.asarray(found.predictive.total),
+        np.asarray(found.predictive.epistemic),
+        found.reliable,
+        found.presence,
+        gain,
+        farthest(found.far),
+        limits,
+    )
 
 
 def predictions(
-    model: Model, table: pd.DataFrame, rows: Int[np.ndarray, " row"], found: Diagnosis
+    model: Model,
+    table: pd.DataFrame,
+    rows: Int[np.ndarray, " row"],
+    found: Diagnosis,
+    advice: Triage,
 ) -> pd.DataFrame:
-    """`predictions.csv`: labels, probabilities, uncertainty in nats, prediction set, modalities.
+    """`predictions.csv`: labels, probabilities, uncertainty in nats, sets, advice, modalities.
 
     `evidence_m` is modality m's evidence for the prediction against the runner-up, `reliable_m`
-    the probability that it can be believed; both are empty where the patient lacks it.
+    the probability that it can be believed, `distance_m` the share of training records that lie
+    nearer to the middle of them; all are empty where the patient lacks it.
     """
     classes, predictive = np.asarray(model.card.classes), found.predictive
     prob = np.asarray(predictive.prob, np.float64)
@@ -31,7 +60,12 @@ def predictions(
         "total": np.asarray(predictive.total),
         "aleatoric": np.asarray(predictive.aleatoric),
         "epistemic": np.asarray(predictive.epistemic),
-        "prediction_set": [";".join(classes[s]) for s in conformal.sets(prob, model.threshold)],
+        "prediction_set": [";".join(classes[one]) for one in found.chosen],
+        "triage": np.array(ACTIONS)[advice.action],
+        "acquire": np.array([*(m.name for m in model.card.modalities), ""])[advice.modality],
+        "conflict": conflict(np.asarray(predictive.contrast_mean)),
+        "distance": farthest(found.far),
+        "nearest": _nearest(model, found),
     }
     contrast = np.asarray(predictive.contrast_mean)
     for i, modality in enumerate(model.card.modalities):
@@ -39,6 +73,7 @@ def predictions(
         frame[f"present_{modality.name}"] = here
         frame[f"reliable_{modality.name}"] = np.where(here, found.reliable[:, i], np.nan)
         frame[f"evidence_{modality.name}"] = np.where(here, contrast[:, i], np.nan)
+        frame[f"distance_{modality.name}"] = found.far[:, i]
     return pd.DataFrame(frame)
 
 
@@ -93,3 +128,11 @@ def _about(
 
 def _ids(table: pd.DataFrame, rows: Int[np.ndarray, " row"]) -> np.ndarray:
     return np.array([spreadsheet_safe(name) for name in table["id"].to_numpy()[rows]], object)
+
+
+def _nearest(model: Model, found: Diagnosis) -> list[str]:
+    """Ids of the nearest training cases, joined by ";"; empty where the model keeps none."""
+    if model.cases is None:
+        return [""] * len(found.nearest)
+    names = [spreadsheet_safe(name) for name in model.cases.id]
+    return [";".join(names[i] for i in row if i >= 0) for row in found.nearest.tolist()]

@@ -9,7 +9,7 @@ from jax import Array
 from jax.scipy.special import entr
 from jaxtyping import Bool, Float, Int
 
-from fusionjax.log_linear import contrast, evidence, log_prob
+from fusionjax.log_linear import contrast, energy, evidence
 
 _TAIL = 0.025
 _CHUNK_NUMBERS = 1 << 22
@@ -20,9 +20,9 @@ class Predictive(NamedTuple):
 
     `total` = `aleatoric` + `epistemic`: the entropy of the mean probabilities is the mean entropy
     of the draws' probabilities and the information that θ holds about the label (Depeweg et al.
-    2018). Evidence is scaled as the probabilities are, in the zero-sum gauge, with the ends of its
-    central 95 % interval; a missing modality's is exactly 0. `contrast_mean` is the evidence for
-    the likeliest class `top` against the next, `runner_up`, so that
+    2018). Evidence is calibrated as the probabilities are, in the zero-sum gauge, with the ends of
+    its central 95 % interval; a missing modality's is exactly 0. `contrast_mean` is the evidence
+    for the likeliest class `top` against the next, `runner_up`, so that
 
         bias[top] − bias[runner_up] + Σ_i contrast_mean_i
 
@@ -48,15 +48,17 @@ def predictive(
     bias: Float[Array, " class"],
     features: tuple[Float[Array, "batch _"], ...],
     presence: Bool[Array, "batch modality"],
-    scale: float = 1.0,
+    scale: float | Float[Array, "draw batch"] = 1.0,
+    shift: Float[Array, "draw modality class"] | None = None,
 ) -> Predictive:
-    """Average P(y | X, θ) ∝ exp(b_y + scale Σ_i evidence_{i,y}) over equally weighted draws of θ.
+    """Average P(y | X, θ) ∝ exp(b_y + Σ_i o_i (scale · evidence_{i,y} + shift_{i,y})) over draws.
 
-    `scale` is 1/T: a temperature on the evidence and not on the prior, so that a patient with no
-    modality still gets softmax(bias). Records are taken some at a time, so that the memory beyond
-    the draws themselves does not grow with their number.
+    Draws weigh the same. `scale` is 1/T: a temperature on the evidence and not on the prior, so
+    that a patient with no modality still gets softmax(bias). `shift`, zero-sum over classes, is
+    what calibration adds to modality i's evidence wherever it is present; none is 0. Records are
+    taken some at a time, so that the memory beyond the draws does not grow with their number.
     """
-    return _by_chunk(_predictive, theta_draws, bias, features, presence, scale)
+    return _by_chunk(_predictive, theta_draws, bias, features, presence, scale, shift)
 
 
 def mean_log_prob(
@@ -64,10 +66,11 @@ def mean_log_prob(
     bias: Float[Array, " class"],
     features: tuple[Float[Array, "batch _"], ...],
     presence: Bool[Array, "batch modality"],
-    scale: float = 1.0,
+    scale: float | Float[Array, "draw batch"] = 1.0,
+    shift: Float[Array, "draw modality class"] | None = None,
 ) -> Float[Array, "batch class"]:
     """The log of `predictive(...).prob` and nothing else, exact however small it is."""
-    return _by_chunk(_mean_log_prob, theta_draws, bias, features, presence, scale)
+    return _by_chunk(_mean_log_prob, theta_draws, bias, features, presence, scale, shift)
 
 
 @jax.jit
@@ -76,10 +79,13 @@ def _predictive(
     bias: Float[Array, " class"],
     features: tuple[Float[Array, "batch _"], ...],
     presence: Bool[Array, "batch modality"],
-    scale: Float[Array, ""],
+    scale: Float[Array, "draw batch"],
+    shift: Float[Array, "draw modality class"],
 ) -> Predictive:
     """`predictive` of one chunk, with every draw at once."""
-    drawn = scale * jax.vmap(evidence, in_axes=(0, None, None))(theta_draws, features, presence)
+    drawn = jax.vmap(evidence, in_axes=(0, None, None))(theta_draws, features, presence)
+    moved = jnp.where(presence[None, :, :, None], shift[:, None, :, :], 0)
+    drawn = scale[:, :, None, None] * drawn + moved
     prob_drawn = jax.nn.softmax(bias[None, None, :] + jnp.sum(drawn, axis=2), axis=2)
     prob = jnp.mean(prob_drawn, axis=0)
     total = jnp.sum(entr(prob), axis=1)
@@ -111,12 +117,17 @@ def _mean_log_prob(
     bias: Float[Array, " class"],
     features: tuple[Float[Array, "batch _"], ...],
     presence: Bool[Array, "batch modality"],
-    scale: Float[Array, ""],
+    scale: Float[Array, "draw batch"],
+    shift: Float[Array, "draw modality class"],
 ) -> Float[Array, "batch class"]:
     """`mean_log_prob` of one chunk, with every draw at once."""
-    scaled = jax.tree.map(lambda theta: scale * theta, theta_draws)
-    drawn = jax.vmap(log_prob, in_axes=(0, None, None, None))(scaled, bias, features, presence)
-    return jax.nn.logsumexp(drawn, axis=0) - jnp.log(len(drawn))
+    nothing = jnp.zeros_like(bias)
+    drawn = jax.vmap(energy, in_axes=(0, None, None, None))(
+        theta_draws, nothing, features, presence
+    )
+    moved = jnp.einsum("nm,dmk->dnk", presence.astype(shift.dtype), shift, precision="highest")
+    score = bias[None, None, :] + scale[:, :, None] * drawn + moved
+    return jax.nn.logsumexp(jax.nn.log_softmax(score, axis=2), axis=0) - jnp.log(len(drawn))
 
 
 def _interval(
@@ -146,19 +157,23 @@ def _by_chunk(
     bias: Float[Array, " class"],
     features: tuple[Float[Array, "batch _"], ...],
     presence: Bool[Array, "batch modality"],
-    scale: float,
+    scale: float | Float[Array, "draw batch"],
+    shift: Float[Array, "draw modality class"] | None,
 ) -> Any:
     """`predict` over chunks of records, the last one padded: one shape, so one compilation."""
     records, modalities = presence.shape
-    numbers = len(theta_draws[0]) * modalities * len(bias)
-    chunk = max(1, min(records, _CHUNK_NUMBERS // numbers))
+    draws = len(theta_draws[0])
+    chunk = max(1, min(records, _CHUNK_NUMBERS // (draws * modalities * len(bias))))
+    shift = jnp.zeros((draws, modalities, len(bias)), bias.dtype) if shift is None else shift
+    scales = jnp.broadcast_to(jnp.asarray(scale, bias.dtype), (draws, records)).T
     parts = [
         predict(
             theta_draws,
             bias,
             tuple(_rows(feature, start, chunk) for feature in features),
             _rows(presence, start, chunk),
-            jnp.asarray(scale, bias.dtype),
+            _rows(scales, start, chunk).T,
+            shift,
         )
         for start in range(0, max(records, 1), chunk)
     ]

@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fusionjax import metrics
+from fusionjax import conformal, metrics
+from fusionjax.calibrate import shown
 from fusionjax.compare import Contender
 from fusionjax.crossfit import FitConfig
-from fusionjax.fitting import Fitted, log_probs, theta_on_seen
+from fusionjax.fitting import Fitted, log_probs, theta_on_seen, uncalibrated
 from fusionjax.metrics import Estimate
 from fusionjax.model import Model
 from fusionjax.presence import patterns
 from fusionjax.study import Study
+from fusionjax.triage import ACTIONS, Triage
 
 COMPARED = ("accuracy", "auroc", "nll", "ece")
 MOST_PATTERN_MODALITIES = 5
@@ -80,20 +82,90 @@ def by_pattern(
     label = study.label[rows]
     group = study.group[rows]
     found = []
-    for shown in _shown(presence):
-        able = presence[:, shown].all(axis=1)
+    for only in _shown(presence):
+        able = presence[:, only].all(axis=1)
         if able.sum() == 0:
             continue
-        prob = np.exp(log_probs(model, study, rows[able], shown))
+        prob = np.exp(log_probs(model, study, rows[able], only))
         found.append(
             {
-                "present": [name for name, here in zip(names, shown, strict=True) if here],
+                "present": [name for name, here in zip(names, only, strict=True) if here],
                 "records": int(able.sum()),
-                "natural": int((presence == shown[None, :]).all(axis=1).sum()),
+                "natural": int((presence == only[None, :]).all(axis=1).sum()),
                 "metrics": _plain(metrics.table(prob, label[able], group[able], seed)),
+                "coverage": _coverage(model, prob, label[able], only),
             }
         )
     return found
+
+
+def _coverage(
+    model: Model,
+    prob: Float[np.ndarray, "row class"],
+    label: Int[np.ndarray, " row"],
+    only: Bool[np.ndarray, " modality"],
+) -> dict[str, float | None]:
+    """How prediction sets fared, and where 95 % of such tests lie if the promise is kept."""
+    limits, name = model.limits, shown.spelled(only[None, :])[0]
+    strata = limits.pooled if name in limits.pooled else (name,)
+    records = sum(limits.records.get(each, 0) for each in strata)
+    most = conformal.limits_of(limits, np.full(len(label), name))
+    chosen = conformal.members(conformal.lac(prob), most)
+    found = conformal.coverage_of(chosen, label, records, limits.coverage)
+    if name in limits.marginal or np.isnan(most).any():
+        found = found._replace(low=np.nan, high=np.nan)
+    return {k: float(v) if np.isfinite(v) else None for k, v in found._asdict().items()}
+
+
+def calibration(model: Model) -> dict[str, Any]:
+    """What was chosen, how each candidate fared, and what it does to each pattern and modality.
+
+    Scales and shifts (nats added to a modality's evidence for each class) with 95 % intervals.
+    """
+    found, names = model.calibration, [m.name for m in model.card.modalities]
+    ends = np.quantile(found.scale, [0.025, 0.975], axis=0)
+    scales = [Estimate(*each) for each in zip(found.scale.mean(0), *ends, strict=True)]
+    strata = shown.spelled(found.patterns)
+    shift = np.stack([found.shift.mean(0), *np.quantile(found.shift, [0.025, 0.975], axis=0)])
+    return {
+        "name": found.name,
+        "trials": [trial._asdict() for trial in found.trials],
+        "coverage": model.limits.coverage,
+        "patterns": [
+            {
+                "present": [name for name, here in zip(names, row, strict=True) if here],
+                "records": int(found.records[i]),
+                "natural": int(found.natural[i]),
+                "scale": plain(scales[i]),
+                "limit": model.limits.limit.get(strata[i]),
+                "pooled": strata[i] in (*model.limits.pooled, *model.limits.marginal),
+            }
+            for i, row in enumerate(found.patterns)
+        ],
+        "unknown_pattern": plain(scales[-1]),
+        "shift": [
+            {
+                "modality": name,
+                "nats": {
+                    c: plain(Estimate(*shift[:, i, k])) for k, c in enumerate(model.card.classes)
+                },
+            }
+            for i, name in enumerate(names)
+        ],
+    }
+
+
+def advice(
+    given: Triage, top: Int[np.ndarray, " row"], label: Int[np.ndarray, " row"]
+) -> list[dict[str, Any]]:
+    """How many records each action was advised for, and the accuracy among them."""
+    rows = []
+    for code, action in enumerate(ACTIONS):
+        here = given.action == code
+        known = here & (label >= 0)
+        right = float((top == label)[known].mean()) if known.any() else None
+        rows.append({"action": action, "records": int(here.sum()), "accuracy": right})
+    return rows
 
 
 def posterior(model: Model) -> dict[str, Any]:
@@ -112,12 +184,12 @@ def posterior(model: Model) -> dict[str, Any]:
 def overfit(
     fitted: Fitted, study: Study, config: FitConfig, rows: Int[np.ndarray, " row"]
 ) -> dict[str, float] | None:
-    """NLL and ECE, untempered, with θ fitted on the records that trained ψ and on unseen ones."""
+    """NLL and ECE, uncalibrated, with θ fitted on the records that trained ψ and on unseen ones."""
     seen = theta_on_seen(fitted, study, config)
     if seen is None:
         return None
     label, scores = study.label[rows], {}
-    for name, model in (("seen", seen), ("unseen", fitted.model._replace(scale=1.0))):
+    for name, model in (("seen", seen), ("unseen", uncalibrated(fitted.model))):
         prob = np.exp(log_probs(model, study, rows))
         scores[f"{name}_nll"] = float(metrics.nll(prob, label))
         scores[f"{name}_ece"] = float(metrics.ece(prob, label))
@@ -128,6 +200,48 @@ def reliability(prob: Float[np.ndarray, "row class"], label: Int[np.ndarray, " r
     """The reliability diagram of the likeliest class."""
     curve = metrics.reliability_curve(prob, label, 10)
     return {name: np.asarray(values).tolist() for name, values in curve._asdict().items()}
+
+
+def risk_coverage(
+    prob: Float[np.ndarray, "row class"], label: Int[np.ndarray, " row"]
+) -> dict[str, list]:
+    """Error among the surest share of the records, with 95 % bands."""
+    wrong = (prob.argmax(axis=1) != label).astype(np.float64)
+    curve = metrics.risk_coverage(prob.max(axis=1).astype(np.float64), wrong)
+    return {name: np.asarray(values).tolist() for name, values in curve._asdict().items()}
+
+
+def subgroups(
+    study: Study,
+    rows: Int[np.ndarray, " row"],
+    prob: Float[np.ndarray, "row class"],
+    chosen: Bool[np.ndarray, "row class"],
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Metrics and coverage by site and by each subgroup of the card; `warning` says where few are.
+
+    Sets promise nothing by subgroup: their coverage there is shown, not judged.
+    """
+    columns, table = study.card.columns, study.table.iloc[rows]
+    label, group = study.label[rows], study.group[rows]
+    held = chosen[np.arange(len(rows)), label]
+    shown_metrics = {name: metrics.METRICS[name] for name in COMPARED}
+    found = []
+    for column in dict.fromkeys((*(["site"] if columns.site else []), *columns.subgroups)):
+        names = table[column].astype(str).to_numpy()
+        for one in metrics.by_subgroup(prob, label, group, names, seed, shown_metrics):
+            here = names == one.name
+            found.append(
+                {
+                    "column": column,
+                    "name": one.name,
+                    "records": one.records,
+                    "metrics": _plain(one.metrics),
+                    "covered": float(held[here].mean()),
+                    "warning": one.warning,
+                }
+            )
+    return found
 
 
 def history(fitted: Fitted) -> dict[str, list] | None:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 ACTIONS = ("accept", "look again", "acquire", "refer")
 ACCEPT, LOOK_AGAIN, ACQUIRE, REFER = range(4)
+FEWEST, QUANTILES = 10, 1001
 
 
 class Limits(NamedTuple):
@@ -100,30 +101,118 @@ def conflict(evidence: Float[np.ndarray, "n modality"]) -> Float[np.ndarray, " n
 
 
 class Distance(NamedTuple):
-    """How far from training features: their mean, whitening, and their own distances, sorted."""
+    """How far from training features: their mean, whitening, and quantiles of training distances.
+
+    Each half of the records is measured by the other half's mean and whitening, as a new one is.
+    """
 
     mean: Float[np.ndarray, " p"]
     whiten: Float[np.ndarray, "p p"]
-    distances: Float[np.ndarray, " train"]
+    distances: Float[np.ndarray, " quantile"]
 
 
 def fit_distance(features: Float[np.ndarray, "train p"]) -> Distance:
     """Mahalanobis distance with a covariance shrunk as Ledoit and Wolf (2004) do, by scikit-learn.
 
-    Fit it on records that trained nothing, else all others seem far.
+    Fit it on records that trained nothing, else all others seem far. Fewer than ten tell nothing:
+    no quantiles are kept, and the farness of any record is NaN.
     """
-    from sklearn.covariance import LedoitWolf
-
-    found = LedoitWolf().fit(features)
-    whiten = np.linalg.cholesky(np.asarray(found.precision_))
-    own = np.linalg.norm((features - found.location_) @ whiten, axis=1)
-    return Distance(np.asarray(found.location_), whiten, np.sort(own))
+    if len(features) < FEWEST:
+        width = features.shape[1]
+        return Distance(np.zeros(width), np.zeros((width, width)), np.zeros(0))
+    halves = features[::2], features[1::2]
+    crossed = [_norm(_moments(a), b) for a, b in (halves, halves[::-1])]
+    ends = np.linspace(0, 1, min(len(features), QUANTILES))
+    return Distance(*_moments(features), np.quantile(np.concatenate(crossed), ends))
 
 
 def farness(distance: Distance, features: Float[np.ndarray, "n p"]) -> Float[np.ndarray, " n"]:
-    """The share of training records that lie nearer to their mean than each record does."""
-    own = np.linalg.norm((features - distance.mean[None, :]) @ distance.whiten, axis=1)
-    return np.searchsorted(distance.distances, own) / len(distance.distances)
+    """The share of training records that lie nearer to their mean than each record does.
+
+    The record itself is counted too, so that the share of n stays at n/(n + 1): fewer than a
+    hundred cannot say that a record is farther than 99 % of them.
+    """
+    if not len(distance.distances):
+        return np.full(len(features), np.nan)
+    own = _norm((distance.mean, distance.whiten), features)
+    return np.searchsorted(distance.distances, own) / (len(distance.distances) + 1)
+
+
+def each_farness(
+    distances: tuple[Distance, ...],
+    features: tuple[Float[np.ndarray, "n _"], ...],
+    presence: Bool[np.ndarray, "n modality"],
+) -> Float[np.ndarray, "n modality"]:
+    """Farness of each modality, NaN where it is missing, whatever stands there."""
+    each = [
+        farness(distance, np.where(presence[:, i : i + 1], f, 0.0))
+        for i, (distance, f) in enumerate(zip(distances, features, strict=True))
+    ]
+    return np.where(presence, np.stack(each, axis=1), np.nan)
+
+
+def farthest(far: Float[np.ndarray, "n modality"]) -> Float[np.ndarray, " n"]:
+    """One share for all modalities that were measured (not NaN): max^m (Šidák 1967).
+
+    Uniform where the m modalities' shares are and do not depend on one another; where they move
+    together it is too small, which raises fewer doubts. NaN where nothing was measured.
+    """
+    measured = np.isfinite(far)
+    highest = np.where(measured, far, 0.0).max(axis=1, initial=0.0)
+    many = measured.sum(axis=1)
+    return np.where(many > 0, highest**many, np.nan)
+
+
+class Cases(NamedTuple):
+    """Training records to be reminded of: ids, presence, and each modality's evidence in nats."""
+
+    id: tuple[str, ...]
+    presence: Bool[np.ndarray, "case modality"]
+    evidence: Float[np.ndarray, "case modality class"]
+
+
+def nearest(
+    cases: Cases | None,
+    presence: Bool[np.ndarray, "n modality"],
+    evidence: Float[np.ndarray, "n modality class"],
+    count: int = 5,
+) -> Int[np.ndarray, "n count"]:
+    """The cases whose modalities say most nearly the same; −1 where there is none to compare with.
+
+    Distance is between vectors of evidence, over the modalities that both have: what the diagnosis
+    is made of, so features that say nothing of it do not count. Cases that share more of the
+    record's modalities come first. Without cases there is none.
+    """
+    if cases is None:
+        return np.full((len(presence), count), -1)
+    n, total = len(presence), len(cases.presence)
+    mine = np.where(presence[:, :, None], evidence, 0).reshape(n, -1).astype(np.float64)
+    have = presence.astype(np.float64), cases.presence.astype(np.float64)
+    theirs = np.where(cases.presence[:, :, None], cases.evidence, 0).astype(np.float64)
+    lengths = have[0] @ (theirs**2).sum(axis=2).T
+    own = np.where(presence[:, :, None], evidence, 0).astype(np.float64)
+    both = (own**2).sum(axis=2) @ have[1].T
+    apart = np.maximum(lengths + both - 2 * mine @ theirs.reshape(total, -1).T, 0)
+    shared = have[0] @ have[1].T
+    # apart/(1 + apart) < 1 keeps the order, and never outweighs a modality more in common.
+    key = np.where(shared > 0, apart / (1 + apart) - shared, np.inf)
+    found = np.full((n, count), -1)
+    order = np.argsort(key, axis=1, kind="stable")[:, :count]
+    usable = np.isfinite(np.take_along_axis(key, order, axis=1))
+    found[:, : order.shape[1]] = np.where(usable, order, -1)
+    return found
+
+
+def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.covariance import LedoitWolf
+
+    found = LedoitWolf().fit(features)
+    return np.asarray(found.location_), np.linalg.cholesky(np.asarray(found.precision_))
+
+
+def _norm(moments: tuple[np.ndarray, np.ndarray], features: np.ndarray) -> np.ndarray:
+    mean, whiten = moments
+    return np.linalg.norm((features - mean[None, :]) @ whiten, axis=1)
 
 
 def expected_cost(

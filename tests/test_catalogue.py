@@ -128,3 +128,41 @@ def test_a_folder_that_is_no_data_set_is_refused(folder: Path):
     (folder / "prepared" / "dataset_info.json").unlink()
     with pytest.raises(CardError, match="TFDS cannot open it"):
         ingest(cards.load(folder), folder / "cache")
+
+
+def spoil(folder: Path, name: str, right: str, wrong: str) -> None:
+    path = folder / "prepared" / name
+    assert right in path.read_text()
+    path.write_text(path.read_text().replace(right, wrong, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "problem"),
+    [
+        (
+            "features.json",
+            "tensorflow_datasets.core.features.text_feature.Text",
+            "prepared.evil.X",
+            "names a class that is not of TFDS: 'prepared.evil.X'",
+        ),
+        ("features.json", '"who"', '"../who"', "names a file outside"),
+        ("dataset_info.json", "{DATASET}-", "../../{DATASET}-", "names a file outside"),
+        ("dataset_info.json", "{DATASET}-", "/etc/{DATASET}-", "names a file outside"),
+        ("dataset_info.json", "{", "[" * 200_000, "is not JSON"),
+    ],
+)
+def test_a_folder_that_names_code_or_other_places_is_refused(
+    folder: Path, monkeypatch, name: str, right: str, wrong: str, problem: str
+):
+    (folder / "prepared" / "evil.py").write_text("raise SystemExit('ran foreign code')")
+    monkeypatch.syspath_prepend(folder)
+    spoil(folder, name, right, wrong)
+    with pytest.raises(CardError, match=problem):
+        ingest(cards.load(folder), folder / "cache")
+
+
+def test_a_link_out_of_a_prepared_folder_is_refused(folder: Path):
+    (folder / "outside").write_bytes(b"")
+    (folder / "prepared" / "more").symlink_to(folder / "outside")
+    with pytest.raises(CardError, match="is a link out of the folder"):
+        ingest(cards.load(folder), folder / "cache")

@@ -194,3 +194,42 @@ def test_the_band_holds_95_percent_of_tests():
         inside += found.low <= found.covered <= found.high
     assert 0.92 < inside / 400 < 0.99
     assert np.isnan(conformal.coverage_of(chosen, label[99:], 5, 0.9).covered)
+
+
+def test_hidden_records_help_patterns_that_are_few_and_no_others():
+    rng = np.random.default_rng(0)
+    own, made = rng.random(400), rng.random(900) + 1
+    pattern = np.repeat(["11", "10", "01"], [300, 60, 40])
+    score = np.concatenate([own, made])
+    strata = np.concatenate([pattern, np.repeat(["10", "01", "00"], 300)])
+    natural = np.arange(1300) < 400
+    found = conformal.by_pattern(score, strata, natural, 0.9)
+    for name in ("11", "10"):
+        assert found.limit[name] == conformal.limit(own[pattern == name], 0.9)
+    both = score[strata == "01"]
+    assert found.limit["01"] == conformal.limit(both, 0.9)
+    assert found.limit["00"] == conformal.limit(made[600:], 0.9)
+    assert found.everyone == conformal.limit(own, 0.9)
+    assert found.records == {"11": 300, "10": 60, "01": 340, "00": 300}
+
+
+def test_patterns_that_are_too_few_even_so_are_pooled_without_counting_anyone_twice():
+    """Six patients shown under three patterns are six patients, who can promise nothing."""
+    score, strata = np.tile(np.linspace(0, 1, 6), 3), np.repeat(["11", "10", "01"], 6)
+    found = conformal.by_pattern(score, strata, np.arange(18) < 6, 0.9)
+    assert found.everyone is None
+    assert np.isnan(conformal.limits_of(found, np.array(["11", "10", "01", "??"]))).all()
+
+
+@pytest.mark.parametrize("few", [5, 30, 200])
+def test_each_pattern_is_covered_where_gaps_are_random(few):
+    """Patterns differ in difficulty, and one is rare: its hidden records stand in for it."""
+    rng, covered = np.random.default_rng(few), []
+    for _ in range(300):
+        sizes = (150, few)
+        score = np.concatenate([rng.normal(size=150), rng.normal(2, 2, few), rng.normal(2, 2, 150)])
+        strata = np.repeat(["11", "10", "10"], (*sizes, 150))
+        found = conformal.by_pattern(score, strata, np.arange(len(score)) < 150 + few, 0.9)
+        covered.append((rng.normal(2, 2, 50) <= found.limit["10"]).mean())
+        assert found.limit["10"] > found.limit["11"]
+    assert abs(np.mean(covered) - 0.9) < 0.015

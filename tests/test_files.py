@@ -11,13 +11,14 @@ def test_the_old_file_stays_when_writing_fails(tmp_path: Path, monkeypatch) -> N
     path = tmp_path / "result.json"
     files.write(path, "old")
 
-    def full(draft: Path, content: bytes) -> None:
+    def full(number: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         files.write(path, "new")
     assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
 
 
 def test_text_is_utf8_and_bytes_are_themselves(tmp_path: Path) -> None:

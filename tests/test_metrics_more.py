@@ -311,3 +311,20 @@ def test_out_of_distribution_by_an_uncertainty():
     kept = np.quantile(inside, 0.95, method="higher")
     share = float(metrics.false_positives_at(score, known))
     assert share == pytest.approx(np.mean(outside <= kept), abs=0.01)
+
+
+def test_the_gap_to_the_truth_is_found_and_noise_alone_is_its_floor() -> None:
+    """p* is p with noise that p does not know; then p is moved by 2 % for a class."""
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3) * 2, 1000)
+    honest, moved = [], []
+    for _ in range(40):
+        true = np.clip(p + 0.1 * rng.normal(size=p.shape) * p * (1 - p), 1e-6, 1)
+        honest.append(metrics.gap_to_truth(p, true))
+        shift = np.array([0.02, -0.01, -0.01])
+        moved.append(metrics.gap_to_truth(p + shift[None, :], true))
+    value, raw, floor = np.mean(honest, axis=0)
+    assert raw == pytest.approx(floor, rel=0.1)
+    assert abs(value) < floor / 3
+    assert np.mean(moved, axis=0)[0] == pytest.approx(0.04 / 3, rel=0.1)
+    assert metrics.gap_to_truth(p, p) == (0, 0, 0)

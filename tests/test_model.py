@@ -30,7 +30,7 @@ def batch(small: Small) -> Batch:
 
 @pytest.fixture
 def saved(model: Model, tmp_path: Path) -> Path:
-    models.save(model, tmp_path)
+    models.save(model, tmp_path, keep_cases=True)
     return tmp_path
 
 
@@ -45,15 +45,34 @@ def test_a_loaded_model_gives_the_same_diagnoses_bit_for_bit(
     assert len(again.members) == 2
     assert again.encoders == ENCODERS
     assert bits(models.diagnose(again, batch)) == bits(models.diagnose(model, batch))
-    for name in ("scale", "threshold", "believed", "width", "projection", "certificate"):
+    for name in ("limits", "believed", "width", "projection", "certificate"):
         assert getattr(again, name) == getattr(model, name)
+    assert again.calibration.name == model.calibration.name
+    assert again.calibration.trials == model.calibration.trials
+    assert again.cases is not None
+    assert again.cases.id == (model.cases and model.cases.id)
+    assert bits(again.calibration[1:-1]) == bits(model.calibration[1:-1])
     assert bits(again.tau) == bits(model.tau)
 
 
 def test_saving_a_loaded_model_writes_the_same_bytes(saved: Path, tmp_path: Path) -> None:
-    models.save(models.load(saved), tmp_path / "copy")
+    models.save(models.load(saved), tmp_path / "copy", keep_cases=True)
     for name in ("model.safetensors", "model.json"):
         assert (tmp_path / "copy" / name).read_bytes() == (saved / name).read_bytes()
+
+
+def test_no_training_record_is_named_unless_asked(
+    model: Model, batch: Batch, small: Small, tmp_path: Path
+) -> None:
+    models.save(model, tmp_path)
+    again = models.load(tmp_path)
+    assert again.cases is None
+    text = (tmp_path / "model.json").read_text()
+    ids = small.study.table["id"].to_numpy()[small.study.split.train]
+    assert not [name for name in ids if f'"{name}"' in text]
+    kept, bare = (models.diagnose(one, batch) for one in (model, again))
+    assert (bare.nearest == -1).all()
+    assert bits(bare[:-1]) == bits(kept[:-1])
 
 
 def test_features_are_the_mean_over_members(model: Model, batch: Batch) -> None:
@@ -115,6 +134,10 @@ def test_nonsense_instead_of_json_is_refused(saved: Path, text: str) -> None:
         {"certificate": 1},
         {"statistics": [{}, {}]},
         {"statistics": [1, 2]},
+        {"calibration": {"name": "none"}},
+        {"limits": {"coverage": 0.9}},
+        {"limits": None},
+        {"cases": 3},
     ],
 )
 def test_json_that_does_not_fit_the_weights_is_refused(saved: Path, change: dict) -> None:
@@ -140,7 +163,9 @@ def test_nothing_present_is_the_prior(model: Model, batch: Batch) -> None:
 
 def test_a_stated_prior_shifts_the_log_odds_by_its_log_ratio(model: Model, batch: Batch) -> None:
     """With one draw exactly: the mixture over draws is a mean of probabilities."""
-    one = model._replace(theta=tuple(t[:1] for t in model.theta))
+    found = model.calibration
+    found = found._replace(scale=found.scale[:1], shift=found.shift[:1])
+    one = model._replace(theta=tuple(t[:1] for t in model.theta), calibration=found)
     stated = np.array([0.7, 0.1, 0.2], np.float32)
     plain, moved = (
         np.log(np.asarray(models.diagnose(one, batch, prior).predictive.prob, np.float64))

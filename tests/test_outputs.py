@@ -4,14 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fusionjax import conformal, outputs
 from fusionjax import model as models
-from fusionjax import outputs
+from fusionjax.calibrate.shown import spelled
 from fusionjax.model import Diagnosis, Model
 from fusionjax.study import ordered
+from fusionjax.triage import ACTIONS, Limits
 from tests.small_study import Small
 
 ROWS = np.arange(100, 180)
 Frames = tuple[Model, pd.DataFrame, np.ndarray, Diagnosis]
+
+
+def predictions(frames: Frames) -> pd.DataFrame:
+    return outputs.predictions(*frames, outputs.advise(frames[0], frames[3], Limits()))
 
 
 @pytest.fixture
@@ -23,8 +29,11 @@ def frames(small: Small) -> Frames:
         predictive=found.predictive._replace(
             **{name: np.asarray(v)[:80] for name, v in found.predictive._asdict().items()}
         ),
-        presence=found.presence[:80],
-        reliable=found.reliable[:80],
+        **{
+            name: np.asarray(value)[:80]
+            for name, value in found._asdict().items()
+            if name != "predictive"
+        },
     )
     table = small.study.table.copy()
     table.loc[100, "label"] = -1
@@ -33,12 +42,13 @@ def frames(small: Small) -> Frames:
 
 
 def test_predictions_have_the_columns_of_the_contract(frames: Frames) -> None:
-    got = outputs.predictions(*frames)
+    got = predictions(frames)
     assert list(got) == [
         *("id", "label", "prediction", "runner_up", "p_flu", "p_heart", "p_well"),
         *("total", "aleatoric", "epistemic", "prediction_set"),
-        *("present_note", "reliable_note", "evidence_note"),
-        *("present_labs", "reliable_labs", "evidence_labs"),
+        *("triage", "acquire", "conflict", "distance", "nearest"),
+        *("present_note", "reliable_note", "evidence_note", "distance_note"),
+        *("present_labs", "reliable_labs", "evidence_labs", "distance_labs"),
     ]
     assert len(got) == len(ROWS)
     assert got["label"][0] == ""
@@ -47,26 +57,45 @@ def test_predictions_have_the_columns_of_the_contract(frames: Frames) -> None:
 
 def test_predictions_hold_what_was_found(frames: Frames) -> None:
     model, _, _, found = frames
-    got = outputs.predictions(*frames)
+    got = predictions(frames)
     prob = got[["p_flu", "p_heart", "p_well"]].to_numpy()
     np.testing.assert_allclose(prob, found.predictive.prob, rtol=1e-6)
     names = np.asarray(model.card.classes)
     np.testing.assert_array_equal(got["prediction"], names[prob.argmax(axis=1)])
     np.testing.assert_array_equal(got["runner_up"], names[prob.argsort(axis=1)[:, -2]])
     np.testing.assert_allclose(got["total"], got["aleatoric"] + got["epistemic"], atol=1e-5)
-    for cell, row in zip(got["prediction_set"], prob, strict=True):
+    most = conformal.limits_of(model.limits, spelled(found.presence))
+    for cell, row, limit in zip(got["prediction_set"], prob, most, strict=True):
         named = [name in cell.split(";") for name in model.card.classes]
         assert named[row.argmax()]
-        np.testing.assert_array_equal(named, (row >= model.threshold - 1e-12) | (row == row.max()))
+        np.testing.assert_array_equal(named, (1 - row <= limit + 1e-12) | (row == row.max()))
+
+
+def test_advice_and_nearest_cases_stand_in_their_columns(frames: Frames) -> None:
+    model, _, _, found = frames
+    got = predictions(frames)
+    assert set(got["triage"]) <= set(ACTIONS)
+    acquired = got["acquire"] != ""
+    np.testing.assert_array_equal(acquired, got["triage"] == "acquire")
+    for name in ("note", "labs"):
+        assert not got[f"present_{name}"][got["acquire"] == name].any()
+    assert model.cases is not None
+    training = set(model.cases.id)
+    for cell, here in zip(got["nearest"], found.presence, strict=True):
+        ids = cell.split(";") if cell else []
+        assert len(ids) == (5 if here.any() else 0)
+        assert set(ids) <= training
+    none = predictions((model._replace(cases=None), *frames[1:]))
+    assert (none["nearest"] == "").all()
 
 
 def test_a_missing_modality_has_empty_cells(frames: Frames) -> None:
-    got, found = outputs.predictions(*frames), frames[3]
+    got, found = predictions(frames), frames[3]
     for i, name in enumerate(("note", "labs")):
         here = found.presence[:, i]
         assert 0 < here.sum() < len(here)
         np.testing.assert_array_equal(got[f"present_{name}"], here)
-        for column in (f"reliable_{name}", f"evidence_{name}"):
+        for column in (f"reliable_{name}", f"evidence_{name}", f"distance_{name}"):
             np.testing.assert_array_equal(got[column].notna(), here)
     assert ((got["reliable_note"] > 0) | got["reliable_note"].isna()).all()
 
@@ -96,17 +125,17 @@ def test_contrasts_are_differences_of_evidence(frames: Frames) -> None:
         gap = nats[row.id, row.modality, row.top] - nats[row.id, row.modality, row.runner_up]
         assert row.mean == pytest.approx(gap, abs=1e-5)
         assert row.top != row.runner_up
-    predictions = outputs.predictions(*frames).set_index("id")
+    table = predictions(frames).set_index("id")
     for row in got.itertuples():
-        here = predictions.loc[row.id]
+        here = table.loc[row.id]
         assert here[f"p_{row.top}"] >= here[f"p_{row.runner_up}"]
         assert here[f"evidence_{row.modality}"] == row.mean
 
 
 def test_an_id_like_a_formula_is_made_safe_in_every_table(frames: Frames) -> None:
     hostile, plain = frames[1]["id"].iloc[101], "'=1+1"
-    for make in (outputs.predictions, outputs.evidence, outputs.contrasts):
-        ids = set(make(*frames)["id"])
+    for table in (predictions(frames), outputs.evidence(*frames), outputs.contrasts(*frames)):
+        ids = set(table["id"])
         assert plain in ids
         assert hostile not in ids
 

@@ -104,7 +104,9 @@ def test_log_density_is_the_programs_with_its_constants(problem, seed):
         np.testing.assert_allclose(ours + half_normal, theirs, rtol=1e-12)
 
 
-def test_expansion_is_numpyros_derivatives(problem):
+@pytest.mark.parametrize("leaf", [newton.LEAF, 2])
+def test_expansion_is_numpyros_derivatives(problem, leaf, monkeypatch):
+    monkeypatch.setattr(newton, "LEAF", leaf)
     observations, bias = problem
     with jax.enable_x64(True):
         z, tau = jnp.asarray(np.random.default_rng(2).normal(size=(7, 2))), jnp.asarray(TAU)
@@ -475,6 +477,38 @@ def test_draws_are_float32_repeatable_and_not_retraced(key):
         np.testing.assert_array_equal(a, b)
     assert (jnp.ones(1) * 1.5).dtype == jnp.float32
     assert np.all(np.isfinite(first.certificate.k_hat))
+
+
+@pytest.mark.slow
+def test_a_budget_ends_the_chains_and_says_so(key):
+    observations, bias, _ = simulated(0, 40, (4, 3), 3, tau=(2.0, 2.0))
+    ground = proposals.groundwork(key, observations, bias)
+    given = {"draws": 100, "warmup": 20, "chains": 4, "accept": 0.8}
+    free = nuts.sample(key, ground, **given)
+    same = nuts.sample(key, ground, **given, budget=10**6)
+    np.testing.assert_array_equal(free.theta[0], same.theta[0])
+    short = nuts.sample(key, ground, **given, budget=4000)
+    kept = len(short.tau) // 4
+    assert 0 < kept < 100
+    whole, part = (x.theta[0].reshape(4, -1, *x.theta[0].shape[1:]) for x in (free, short))
+    np.testing.assert_array_equal(part, whole[:, :kept])
+    assert any("budget of 4000 gradients spent" in note for note in short.certificate.notes)
+    assert not short.certificate.ok
+    spent = short.certificate.likelihood_evaluations - ground.scales.evaluations
+    assert spent < 4000 + 4 * 1024
+
+
+def test_auto_ends_within_its_budget_on_small_and_wide_data(key, monkeypatch):
+    """Few records, many weights, strong signal: no engine certifies itself for so little."""
+    observations, bias, _ = simulated(0, 60, (16, 9), 3, tau=(3.0, 3.0))
+    monkeypatch.setattr(auto, "FEWEST", 4000)
+    monkeypatch.setattr(auto, "MOST", 4000)
+    found = auto.fit(key, observations, bias, draws=100)
+    assert len(found.tau) == 100
+    assert not found.certificate.ok
+    said = [note for note in found.certificate.notes if "budget of" in note]
+    assert len(said) == 2
+    assert found.certificate.likelihood_evaluations < 8000 + 4 * 1024 + 500
 
 
 def test_laplace_does_not_load_numpyro():

@@ -166,3 +166,25 @@ def test_another_scale_or_other_values_retrace_nothing() -> None:
     before = predict._predictive._cache_size()
     predictive(*case(1), 0.5)
     assert predict._predictive._cache_size() == before
+
+
+@given(cases)
+def test_each_draw_has_its_own_scale_and_shift(at: Case) -> None:
+    """As if θ itself had been scaled for that record, and its constant moved."""
+    theta, bias, features, presence = at
+    rng = np.random.default_rng(0)
+    scale = rng.uniform(0.5, 2.0, (DRAWS, BATCH)).astype(np.float32)
+    shift = rng.normal(size=(DRAWS, len(WIDTHS), CLASSES)).astype(np.float32)
+    shift -= shift.mean(axis=2, keepdims=True)
+    got = predictive(*at, jnp.asarray(scale), jnp.asarray(shift))
+    for n in range(BATCH):
+        ones = tuple(jnp.concatenate([f[n : n + 1], jnp.ones((1, 1))], axis=1) for f in features)
+        moved = tuple(
+            jnp.concatenate([scale[:, n, None, None] * t, shift[:, i, :, None]], axis=2)
+            for i, t in enumerate(theta)
+        )
+        alone = predictive(moved, bias, ones, presence[n : n + 1])
+        for one, whole in zip(alone, got, strict=True):
+            np.testing.assert_allclose(one[0], whole[n], rtol=1e-3, atol=2e-5)
+    log_prob = mean_log_prob(*at, jnp.asarray(scale), jnp.asarray(shift))
+    np.testing.assert_allclose(np.exp(log_prob), got.prob, rtol=1e-4, atol=1e-6)

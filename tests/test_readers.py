@@ -258,6 +258,20 @@ def test_paths_that_leave_the_folder_are_refused(tmp_path: Path, name: str):
         readers.locate(inside, name)
 
 
+def test_more_files_than_memory_holds_are_refused(tmp_path: Path):
+    readers.check_count(1024, ImageOptions(size=1024))
+    readers.check_count(30_000, ImageOptions(size=64))
+    for options in (
+        ImageOptions(size=1024, colour=True),
+        AudioOptions(rate=192_000, seconds=600.0),
+    ):
+        with pytest.raises(Unreadable, match="names 1024 files: over 1 GiB"):
+            readers.check_count(1024, options)
+    (tmp_path / "a.txt").write_bytes(b"x" * (1 << 20))
+    with pytest.raises(Unreadable, match="names 65 notes of over 64 MiB"):
+        readers.text([";".join(["a.txt"] * 65)], tmp_path)
+
+
 def test_what_is_no_file_is_refused_without_quoting_notes(tmp_path: Path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(Unreadable, match="not a file"):

@@ -12,6 +12,7 @@ from fusionjax.fitting import log_probs
 from fusionjax.metrics import Estimate
 from fusionjax.posterior import Certificate
 from fusionjax.study import ordered
+from fusionjax.triage import Triage
 from tests.small_study import Small
 
 
@@ -121,3 +122,25 @@ def test_the_reliability_diagram_counts_every_record() -> None:
     got = scorecard.reliability(prob, np.array([0, 1, 1]))
     strict(got)
     assert sum(got["count"]) == 3
+
+
+def test_calibration_is_told_by_pattern_and_modality(small: Small) -> None:
+    got, model = scorecard.calibration(small.fitted.model), small.fitted.model
+    strict(got)
+    assert got["name"] in {trial["name"] for trial in got["trials"]}
+    assert [one["present"] for one in got["patterns"]] == [["note", "labs"], ["note"], ["labs"]]
+    for i, one in enumerate(got["patterns"]):
+        assert one["records"] >= one["natural"] > 0
+        assert one["scale"]["low"] <= one["scale"]["value"] <= one["scale"]["high"]
+        assert one["scale"]["value"] == pytest.approx(model.calibration.scale[:, i].mean())
+    for one in got["shift"]:
+        total = sum(nats["value"] for nats in one["nats"].values())
+        assert total == pytest.approx(0, abs=1e-5)
+
+
+def test_advice_is_counted_by_action() -> None:
+    given = Triage(np.array([0, 0, 3, 2]), np.array([-1, -1, -1, 1]))
+    got = scorecard.advice(given, np.array([0, 1, 1, 0]), np.array([0, 0, -1, 0]))
+    assert [row["records"] for row in got] == [2, 0, 1, 1]
+    assert [row["accuracy"] for row in got] == [0.5, None, 1.0, None]
+    strict(got)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fusionjax.errors import RecordError
@@ -96,6 +98,29 @@ def test_parquet_that_is_none_or_nested_is_refused(tmp_path: Path):
     pd.DataFrame({"x": [[1, 2]]}).to_parquet(tmp_path / "n.parquet")
     with pytest.raises(RecordError, match=r"'x'.*neither text nor number"):
         tables.read(tmp_path / "n.parquet", ["x"])
+
+
+def test_a_few_bytes_that_stand_for_many_are_refused(tmp_path: Path):
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 50_000, pa.int32()), ["x" * 90_000])
+    content = pa.table({"id": pa.array(range(50_000)), "note": repeated})
+    pq.write_table(content, tmp_path / "b.parquet")
+    assert (tmp_path / "b.parquet").stat().st_size < 1_000_000
+    with pytest.raises(RecordError, match="unpacks to over 2 GiB"):
+        tables.read(tmp_path / "b.parquet", ["*"])
+
+
+def test_more_rows_than_a_table_may_have_are_refused(tmp_path: Path, monkeypatch):
+    pq.write_table(pa.table({"id": pa.nulls(1000, pa.string())}), tmp_path / "n.parquet")
+    monkeypatch.setattr(tables, "MOST_ROWS", 999)
+    with pytest.raises(RecordError, match="over 20 million rows"):
+        tables.read(tmp_path / "n.parquet", ["*"])
+
+
+def test_a_header_of_many_columns_is_read_at_once_or_refused(tmp_path: Path):
+    header = ",".join(f"x{i}" for i in range(tables.MOST_COLUMNS))
+    assert len(read(tmp_path, f"{header}\n1{',' * (tables.MOST_COLUMNS - 1)}\n", ["x0"]).header)
+    with pytest.raises(RecordError, match="has 200001 columns"):
+        read(tmp_path, f"{header},y\n1\n", ["x0"])
 
 
 def test_a_missing_table_is_refused(tmp_path: Path):

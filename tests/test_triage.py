@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from fusionjax import triage
 from fusionjax.triage import ACCEPT, ACQUIRE, LOOK_AGAIN, REFER
@@ -86,3 +87,54 @@ def test_far_records_are_found():
     far = triage.farness(distance, (rng.normal(size=(50, 5)) + 4) @ mix)
     assert abs(near.mean() - 0.5) < 0.08
     assert (far > 0.99).mean() > 0.9
+
+
+def test_half_of_new_records_are_farther_than_half_of_few_training_records():
+    """In 20 dimensions 60 records seem nearer to their own mean than new ones do."""
+    rng = np.random.default_rng(3)
+    share = []
+    for _ in range(60):
+        distance = triage.fit_distance(rng.normal(size=(60, 20)))
+        share.append(triage.farness(distance, rng.normal(size=(200, 20))).mean())
+    assert abs(np.mean(share) - 0.5) < 0.1
+    assert np.isnan(triage.farness(triage.fit_distance(np.zeros((9, 2))), np.zeros((3, 2)))).all()
+
+
+def test_one_share_for_all_modalities_is_uniform_where_each_is():
+    rng = np.random.default_rng(4)
+    far = rng.random((4000, 3))
+    far[:1000, 2] = np.nan
+    far[0] = np.nan
+    found = triage.farthest(far)
+    assert np.isnan(found[0])
+    for part in (found[1:1000], found[1000:]):
+        assert kstest(part, "uniform").pvalue > 0.01
+    assert kstest(np.nanmax(far[1:], axis=1), "uniform").pvalue < 1e-6
+
+
+def test_what_stands_in_a_missing_modality_is_not_measured():
+    distance = triage.fit_distance(np.random.default_rng(5).normal(size=(50, 2)))
+    features = (np.array([[0.1, 0.2], [np.nan, np.inf]]),)
+    far = triage.each_farness((distance,), features, np.array([[True], [False]]))
+    assert np.isfinite(far[0, 0])
+    assert np.isnan(far[1, 0])
+
+
+def test_nearest_cases_by_brute_force():
+    rng = np.random.default_rng(6)
+    cases = triage.Cases(
+        tuple(f"c{i}" for i in range(40)), rng.random((40, 3)) < 0.7, rng.normal(size=(40, 3, 2))
+    )
+    presence, evidence = rng.random((15, 3)) < 0.7, rng.normal(size=(15, 3, 2))
+    presence[0] = False
+    evidence[~presence] = np.nan
+    found = triage.nearest(cases, presence, evidence)
+    for n in range(15):
+        keys = []
+        for i in range(40):
+            both = presence[n] & cases.presence[i]
+            apart = ((evidence[n, both] - cases.evidence[i, both]) ** 2).sum()
+            keys.append((-both.sum(), apart, i))
+        expected = [i if shared < 0 else -1 for shared, _, i in sorted(keys)[:5]]
+        assert found[n].tolist() == expected
+    assert (triage.nearest(None, presence, evidence) == -1).all()

@@ -25,7 +25,7 @@ def _patterns(clinic: dict[str, Any], path: Path) -> Path:
     names = ["+".join(p[:2] for p in one["present"]) for one in clinic["patterns"]]
     over = [[one[h]["nll"] / one["oracle"]["nll"] for one in clinic["patterns"]] for h in handlers]
     figure, axes = _new(8, 3.4)
-    _heat(axes, np.array(over), names, handlers, "{:.2f}")
+    _heat(axes, np.array(over), names, handlers, (float(np.min(over)), float(np.max(over))))
     axes.set_title(f"NLL over the oracle's; validation chose {clinic['chosen']}", fontsize=9)
     return _saved(figure, path)
 
@@ -39,9 +39,11 @@ def _grids(grid: dict[str, list[dict[str, Any]]], path: Path) -> Path:
     for row, (mechanism, cells) in zip(np.atleast_2d(panels), grid.items(), strict=True):
         rates = sorted({cell["p_train"] for cell in cells})
         ticks = [f"{rate:g}" for rate in rates]
+        every = [loss for cell in cells for loss in cell["nll"].values()]
         for axes, handler in zip(row, handlers, strict=True):
             values = np.array([cell["nll"][handler] for cell in cells])
-            _heat(axes, values.reshape(len(rates), len(rates)), ticks, ticks, "{:.2f}")
+            square = values.reshape(len(rates), len(rates))
+            _heat(axes, square, ticks, ticks, (min(every), max(every)))
             axes.set_title(f"{mechanism}, {handler}", fontsize=8)
             axes.set_xlabel("lost at test", fontsize=7)
             axes.set_ylabel("in training", fontsize=7)
@@ -64,13 +66,22 @@ def _curves(corruptions: dict[str, list[dict[str, Any]]], path: Path) -> Path:
     return _saved(figure, path)
 
 
-def _heat(axes: Any, values: np.ndarray, columns: list[str], rows: list[str], form: str) -> None:
-    axes.imshow(values, aspect="auto", cmap="YlOrRd")
+def _heat(
+    axes: Any,
+    values: np.ndarray,
+    columns: list[str],
+    rows: list[str],
+    limits: tuple[float, float],
+) -> None:
+    """Numbers on colours that run over `limits`, which panels to be compared share."""
+    low, high = limits
+    axes.imshow(values, aspect="auto", cmap="YlOrRd", vmin=low, vmax=high)
     axes.set_xticks(range(len(columns)), columns, rotation=90 if len(columns) > 5 else 0)
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(labelsize=7)
     for (r, c), value in np.ndenumerate(values):
-        axes.text(c, r, form.format(value), ha="center", va="center", fontsize=6)
+        colour = "white" if value > low + 0.65 * (high - low) else "black"
+        axes.text(c, r, f"{value:.2f}", ha="center", va="center", fontsize=6, color=colour)
 
 
 def _new(width: float, height: float) -> Any:

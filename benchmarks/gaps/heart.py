@@ -7,7 +7,7 @@ a patient has no value is missing; single values within a block are the encoder'
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,9 +24,24 @@ LEAVES, RATES = (4, 8, 31), (0.03, 0.1)
 BOOSTED = ("imputed", "native")
 
 
+class Said(NamedTuple):
+    """Labels of a hospital that was held out, and P(y | X) of the chosen handler and its rivals."""
+
+    label: Int[np.ndarray, " row"]
+    chosen: Float[np.ndarray, "row class"]
+    rivals: tuple[Float[np.ndarray, "row class"], ...]
+
+
 def run(source: Path, holdouts: tuple[str, ...]) -> dict[str, Any]:
-    """Each hospital held out in turn; JSON values."""
-    hospitals = {name: _hospital(source, name) for name in holdouts}
+    """Each hospital held out in turn, and all their patients together; JSON values."""
+    each = {name: _hospital(source, name) for name in holdouts}
+    hospitals = {name: found for name, (found, _) in each.items()}
+    label, chosen, rivals = zip(*(said for _, said in each.values()), strict=True)
+    whole = Said(
+        np.concatenate(label),
+        np.concatenate(chosen),
+        tuple(map(np.concatenate, zip(*rivals, strict=True))),
+    )
     mean = {
         way: {
             metric: round(float(np.mean([h[way][metric] for h in hospitals.values()])), 4)
@@ -34,10 +49,24 @@ def run(source: Path, holdouts: tuple[str, ...]) -> dict[str, Any]:
         }
         for way in ("chosen", "boosting_imputed", "boosting_native")
     }
-    return {"hospitals": hospitals, "mean_over_hospitals": mean}
+    together = {"chosen": scores(whole.chosen, whole.label), **_gaps(whole)}
+    return {"hospitals": hospitals, "mean_over_hospitals": mean, "all_patients": together}
 
 
-def _hospital(source: Path, holdout: str) -> dict[str, Any]:
+def _gaps(said: Said) -> dict[str, Any]:
+    """What the chosen handler loses less than each rival, with intervals over patients."""
+    found = {}
+    for kind, rival in zip(BOOSTED, said.rivals, strict=True):
+        found[f"boosting_{kind}"] = scores(rival, said.label)
+        for metric, function in (("nll", metrics.nll), ("ece", metrics.ece)):
+            gap = metrics.difference(function, said.chosen, rival, said.label, None, 0)
+            found[f"{metric}_less_boosting_{kind}"] = {
+                k: round(float(v), 4) for k, v in gap._asdict().items()
+            }
+    return found
+
+
+def _hospital(source: Path, holdout: str) -> tuple[dict[str, Any], Said]:
     with tempfile.TemporaryDirectory() as folder:
         path = heart.convert(source, Path(folder), holdout)
         table = pd.read_csv(Path(folder) / "records.csv")
@@ -59,16 +88,9 @@ def _hospital(source: Path, holdout: str) -> dict[str, Any]:
     columns = table.set_index("id").loc[order, list(_columns(prepared))].to_numpy(float)
     found: dict[str, Any] = {n: scores(test, label) for n, (_, test) in said.items()}
     found |= {"chosen_handler": chosen, "chosen": found[chosen], "records": len(label)}
-    best = said[chosen][1]
-    for kind in BOOSTED:
-        rival = _boosted(columns, prepared, kind, prior)
-        found[f"boosting_{kind}"] = scores(rival, label)
-        for metric, function in (("nll", metrics.nll), ("ece", metrics.ece)):
-            gap = metrics.difference(function, best, rival, label, None, 0)
-            found[f"{metric}_less_boosting_{kind}"] = {
-                k: round(float(v), 4) for k, v in gap._asdict().items()
-            }
-    return found
+    rivals = tuple(_boosted(columns, prepared, kind, prior) for kind in BOOSTED)
+    best = Said(label, said[chosen][1], rivals)
+    return found | _gaps(best), best
 
 
 def _columns(prepared: study.Study) -> list[str]:

@@ -15,6 +15,7 @@ from fusionjax.errors import CardError
 
 Read = Callable[[Any], Any]
 Grammar = dict[str, Read]
+LONGEST_NAME = 255  # bytes: what common file systems allow
 
 
 class Wrong(Exception):
@@ -120,6 +121,8 @@ def inner_path(*suffixes: str) -> Read:
         text = line(value)
         if outside(text):
             raise Wrong(f"{found(text)} leaves the card's folder", "Move it there; use no '..'.")
+        if len(text.encode()) > LONGEST_NAME:
+            raise Wrong(f"{found(text)} is too long", f"Expected {LONGEST_NAME} bytes at most.")
         if suffixes and Path(text).suffix.lower() not in suffixes:
             raise Wrong(f"cannot read {found(text)}", f"Expected {' or '.join(suffixes)}.")
         return text

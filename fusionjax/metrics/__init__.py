@@ -49,6 +49,7 @@ from fusionjax.metrics.scores import (
 from fusionjax.metrics.selective import RiskCoverage, augrc, aurc, risk_coverage
 from fusionjax.metrics.smooth import Test, kuiper, smooth_ece, spiegelhalter
 from fusionjax.metrics.subgroups import Subgroup, by_subgroup
+from fusionjax.metrics.truth import TruthGap, gap_to_truth
 
 __all__ = [
     "METRICS",
@@ -62,6 +63,7 @@ __all__ = [
     "RiskCoverage",
     "Subgroup",
     "Test",
+    "TruthGap",
     "Value",
     "Weight",
     "accuracy",
@@ -86,6 +88,7 @@ __all__ = [
     "ece_top_label",
     "entropy",
     "false_positives_at",
+    "gap_to_truth",
     "interval",
     "kl",
     "kuiper",

@@ -2,8 +2,9 @@
 
 A pilot of Laplace's draws is weighed by the true density. Where the weights are even, `importance`
 makes exact draws of them; where they are less so, `independence` does; else, or where either's
-certificate fails, `nuts`, and once more for longer. The certificate's notes say what was tried and
-why it was left.
+certificate fails, `nuts`, and once more for as much longer as its certificate lacks. Both have a
+budget of gradients, so that records on which chains hardly move end too, with a certificate that
+fails. Its notes say what was tried, why it was left, and whether a budget was spent.
 """
 
 from collections.abc import Iterator
@@ -13,14 +14,19 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from fusionjax.posterior import importance, independence, nuts, proposals, psis
+from fusionjax.posterior import importance, independence, newton, nuts, proposals, psis
+from fusionjax.posterior.certificate import LEAST_ESS, MOST_R_HAT
 from fusionjax.posterior.proposals import Groundwork
-from fusionjax.posterior.types import Observations, Posterior
+from fusionjax.posterior.types import Certificate, Observations, Posterior
 from fusionjax.types import Key
 
 PILOT = 128
 EVEN = 0.25
 MIDDLING = 0.1
+MOST_LONGER = 8
+OPERATIONS = 2.4e12
+FEWEST, MOST = 20_000, 400_000
+"""Gradients that an escalation to `nuts` may take, all chains together."""
 
 
 def fit(
@@ -56,9 +62,32 @@ def _engines(key: Key, ground: Groundwork, draws: int, share: float) -> Iterator
         yield importance.sample(keys[0], ground, draws=draws, proposed=2048)
     if share >= MIDDLING:
         yield independence.sample(keys[1], ground, draws=draws, proposed=16384)
-    each = -(-max(draws, 1000) // 4)
-    yield nuts.sample(keys[2], ground, draws=each, warmup=200, chains=4, accept=0.8)
-    yield nuts.sample(keys[3], ground, draws=8 * each, warmup=500, chains=4, accept=0.9)
+    each, most = -(-max(draws, 1000) // 4), budget(ground)
+    short = nuts.sample(keys[2], ground, draws=each, warmup=200, chains=4, accept=0.8, budget=most)
+    yield short
+    longer = each * _lacking(short.certificate)
+    yield nuts.sample(
+        keys[3], ground, draws=longer, warmup=500, chains=4, accept=0.9, budget=2 * most
+    )
+
+
+def _lacking(certificate: Certificate) -> int:
+    """How many times as many draws would pass, with half as many again to spare; 2 to 8."""
+    short = max((certificate.r_hat or 1.0) - 1.0, 0.0) / (MOST_R_HAT - 1.0)
+    ess = min(certificate.ess_bulk or 0.0, certificate.ess_tail or 0.0)
+    short = max(short, LEAST_ESS / max(ess, 1.0))
+    return int(np.clip(np.ceil(1.5 * min(short, MOST_LONGER)), 2, MOST_LONGER))
+
+
+def budget(ground: Groundwork) -> int:
+    """How many gradients an escalation may take: so many operations, whatever the machine.
+
+    One gradient multiplies every feature with every class, forth and back, and whitens θ.
+    """
+    rows, weights = len(ground.observations.weight), ground.scales.surrogate.centre.size
+    columns, classes = sum(newton.sizes(ground.observations)), len(ground.bias)
+    each = 4 * (rows * columns * classes + weights**2)
+    return int(np.clip(OPERATIONS / each, FEWEST, MOST))
 
 
 def _thinned(found: Posterior, draws: int) -> Posterior:

@@ -25,8 +25,9 @@ from jaxtyping import Float
 from fusionjax.posterior.types import Observations, relative
 
 MOST_STEPS = 100
-BLOCK = 4096
+BLOCK = 2048
 CHUNK = 64
+LEAF = 128
 SMALL = 1e8
 
 
@@ -229,12 +230,31 @@ def mean(
     term of Tierney and Kadane 1986, "Accurate approximations for posterior moments").
     """
     scale = columns(jnp.asarray(tau), sizes(observations))[:, None]
+    slope = half_log_det_slope(scale * mode.z, covariance(mode, scale), observations, bias)
+    return moved(mode, scale, slope)
+
+
+def covariance(mode: Mode, scale: Float[Array, "p 1"]) -> Float[Array, "free free p p"]:
+    """Of u = scale z under the Gaussian at the mode, in blocks for pairs of basis vectors."""
     inverse = cho_solve((mode.cholesky, True), jnp.eye(mode.z.size))
     blocks = inverse.reshape(*mode.z.shape, *mode.z.shape).transpose(1, 3, 0, 2)
-    covariance = blocks * (scale @ scale.T)[None, None]
-    slope = over_rows(
-        lambda block: _half_log_det_slope(scale * mode.z, covariance, block, bias), observations
-    )
+    return blocks * (scale @ scale.T)[None, None]
+
+
+def half_log_det_slope(
+    u: Float[Array, "p free"],
+    covariance: Float[Array, "free free p p"],
+    observations: Observations,
+    bias: Float[Array, " class"],
+) -> Float[Array, "p free"]:
+    """∂/∂u of log|A|/2, a sum over rows."""
+    return over_rows(lambda block: _half_log_det_slope(u, covariance, block, bias), observations)
+
+
+def moved(
+    mode: Mode, scale: Float[Array, "p 1"], slope: Float[Array, "p free"]
+) -> Float[Array, "p free"]:
+    """`mean`, from the slope of log|A|/2 by u."""
     step = cho_solve((mode.cholesky, True), (scale * slope).ravel())
     return mode.z - step.reshape(mode.z.shape)
 
@@ -262,11 +282,23 @@ def _expand(u, block, bias):
     def pair(a, b):
         spread = prob @ (a * b) - (prob @ a) * (prob @ b)
         scaled = (weight * spread).astype(design.dtype)[:, None] * design
-        return _double(jnp.matmul(design.T, scaled, precision="highest"))
+        return _double(_symmetric(design, scaled))
 
     first, second = np.triu_indices(basis.shape[1])
     vectors = jnp.asarray(basis.T)
     return value, slope, lax.map(lambda ab: pair(*ab), (vectors[first], vectors[second]))
+
+
+def _symmetric(design, scaled):
+    """designᵀ scaled where that is symmetric: of a large one, half of what is off the diagonal."""
+    p = design.shape[1]
+    if p <= LEAF:
+        return jnp.matmul(design.T, scaled, precision="highest")
+    half = p // 2
+    top = jnp.matmul(design[:, :half].T, scaled, precision="highest")
+    corner = _symmetric(design[:, half:], scaled[:, half:])
+    bottom = jnp.concatenate([top[:, half:].T, corner], axis=1)
+    return jnp.concatenate([top, bottom])
 
 
 def _half_log_det_slope(u, covariance, block, bias):

@@ -24,6 +24,7 @@ from fusionjax.posterior.whitening import Target, log_density, place, target
 from fusionjax.types import Key
 
 MOST_DENSE = 200
+UNBOUNDED = 2**31 - 1
 
 
 class Cost(NamedTuple):
@@ -36,11 +37,15 @@ class Cost(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What the chains left: draws of log τ and of the weights u, and what they cost."""
+    """What the chains left: draws of log τ and of the weights u, and what they cost.
+
+    Draws that are not `done` repeat the last one: the budget was spent before them.
+    """
 
     log_tau: Float[Array, "chain draw modality"]
     u: Float[Array, "chain draw p free"]
     cost: Cost
+    done: Bool[Array, " draw"]
 
 
 def fit(
@@ -67,37 +72,69 @@ def fit(
 
 
 def sample(
-    key: Key, ground: Groundwork, *, draws: int, warmup: int, chains: int, accept: float
+    key: Key,
+    ground: Groundwork,
+    *,
+    draws: int,
+    warmup: int,
+    chains: int,
+    accept: float,
+    budget: int = UNBOUNDED,
 ) -> Posterior:
-    """`fit` from its groundwork on."""
+    """`fit` from its groundwork on; ends where `budget` gradients, of all chains, are spent.
+
+    Half of it at most goes to the warm-up. Then there are fewer draws, and the notes say so.
+    """
     sizes = newton.sizes(ground.observations)
     aim, passes = target(ground, sizes)
-    trace = run(jax.random.split(key, chains), aim, sizes, warmup, draws, accept)
-    theta = proposals.theta(trace.u.reshape(-1, *trace.u.shape[2:]), sizes)
+    trace = run(jax.random.split(key, chains), aim, sizes, warmup, draws, accept, budget)
+    done = max(int(np.sum(trace.done)), 1)
+    u, log_tau = trace.u[:, :done], trace.log_tau[:, :done]
+    theta = proposals.theta(u.reshape(-1, *u.shape[2:]), sizes)
     after = (ground.observations, ground.started)
-    tau = jnp.exp(trace.log_tau).reshape(chains * draws, -1)
-    return _posterior(theta, tau, chains, trace.cost, ground.scales.evaluations + passes, *after)
+    tau = jnp.exp(log_tau).reshape(chains * done, -1)
+    spent = f"budget of {budget} gradients spent after {done} of {draws} draws a chain"
+    notes = (spent,) if done < draws else ()
+    passes += ground.scales.evaluations
+    return _posterior(theta, tau, chains, trace.cost, passes, *after, notes=notes)
 
 
 @partial(jax.jit, static_argnames=("sizes", "warmup", "draws", "accept"))
 def run(
-    keys: Key, aim: Target, sizes: tuple[int, ...], warmup: int, draws: int, accept: float
+    keys: Key,
+    aim: Target,
+    sizes: tuple[int, ...],
+    warmup: int,
+    draws: int,
+    accept: float,
+    budget: int | Int[Array, ""] = UNBOUNDED,
 ) -> Trace:
     """A chain for each of the keys, started from draws under the surrogate likelihood."""
     shapes = (aim.whitening.mode.shape, aim.whitening.value.shape)
     starts = jax.vmap(lambda key: _normal(key, shapes))(keys)
     kernel = NUTS(potential_fn=lambda x: -log_density(x, aim, sizes), target_accept_prob=accept)
 
-    def step(state, _):
-        state = kernel.sample(state, (), {})
-        return state, (state.z, state.diverging, state.accept_prob, state.num_steps)
+    def stepper(limit):
+        def step(carry, _):
+            state, spent = carry
+            on = spent < limit
+            state = lax.cond(on, lambda s: kernel.sample(s, (), {}), lambda s: s, state)
+            steps = jnp.where(on, state.num_steps, 0)
+            # Chains move side by side, so that all wait for the one with the most steps.
+            spent = spent + len(keys) * jnp.max(steps)
+            fared = state.diverging & on, state.accept_prob, steps
+            return (state, spent), (state.z, fared, on)
 
-    state = kernel.init(keys, warmup, starts, (), {})
-    state, (_, _, _, spent) = lax.scan(step, state, length=warmup)
-    x, diverging, accepted, steps = lax.scan(step, state, length=draws)[1]
+        return step
+
+    start = kernel.init(keys, warmup, starts, (), {}), jnp.asarray(0)
+    (state, used), (_, (_, _, spent), _) = lax.scan(stepper(budget // 2), start, length=warmup)
+    # Where that was cut short, the kernel must not go on adapting.
+    carry = state._replace(i=jnp.full_like(state.i, warmup)), used
+    x, (diverging, accepted, steps), done = lax.scan(stepper(budget), carry, length=draws)[1]
     placed = lax.map(jax.vmap(lambda x: place(x, aim.whitening, sizes)), x)
     log_tau, u = (jnp.swapaxes(part, 0, 1) for part in placed[:2])
-    return Trace(log_tau, u, Cost(diverging, accepted, steps, spent))
+    return Trace(log_tau, u, Cost(diverging, accepted, steps, spent), done)
 
 
 def _normal(key, shapes):
@@ -130,7 +167,7 @@ def _plain(key, observations, bias, draws, warmup, chains, accept) -> Posterior:
     return _posterior(theta, samples["tau"], chains, cost, 0, observations, started)
 
 
-def _posterior(theta, tau, chains, cost, evaluations, observations, started) -> Posterior:
+def _posterior(theta, tau, chains, cost, evaluations, observations, started, notes=()) -> Posterior:
     parts = {"tau": tau} | {f"theta_{i}": t for i, t in enumerate(theta)}
     r_hat, bulk, tail = mixing(
         {name: np.asarray(x).reshape(chains, -1, *x.shape[1:]) for name, x in parts.items()}
@@ -145,5 +182,6 @@ def _posterior(theta, tau, chains, cost, evaluations, observations, started) -> 
         divergences=int(np.sum(cost.diverging)),
         accept=float(np.mean(cost.accept_prob)),
         likelihood_evaluations=evaluations + int(np.sum(cost.steps) + np.sum(cost.warmup_steps)),
+        notes=notes,
     )
     return Posterior(theta, tau, certificate, chains)

@@ -5,6 +5,7 @@ rejects them.
 """
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -21,11 +22,15 @@ from fusionjax.posterior.scales import Scales
 from fusionjax.posterior.types import Observations, check
 from fusionjax.types import Key
 
+Gains = Callable[[Float[Array, "draw p free"], Float[Array, "p free"]], Float[Array, " draw"]]
+
 
 class Groundwork(NamedTuple):
     """What every engine starts from: the records, in float64 too, and the surrogate posterior.
 
-    `started` is what `time.perf_counter()` was before.
+    `started` is what `time.perf_counter()` was before. Where the records are elsewhere,
+    `gains(u, centre)` answers for them what `newton.gains` would, and the observations have the
+    shapes and the total weight alone.
     """
 
     observations: Observations
@@ -34,6 +39,7 @@ class Groundwork(NamedTuple):
     exact_bias: Float[Array, " class"]
     scales: Scales
     started: float
+    gains: Gains | None = None
 
 
 class Proposals(NamedTuple):
@@ -63,7 +69,8 @@ def draw(key: Key, ground: Groundwork, count: int) -> Proposals:
     with jax.enable_x64(True):
         tau = jnp.asarray(scales.tau[psis.resample(point_key, scales.log_weight, points)])
         u = _place(noise_key, tau, scales.surrogate, newton.sizes(observations), each)[:count]
-        log_ratio = np.asarray(_log_ratio(u, scales.surrogate, observations, ground.exact_bias))
+        gains = ground.gains or partial(_gains, observations=observations, bias=ground.exact_bias)
+        log_ratio = np.asarray(_log_ratio(u, scales.surrogate, gains(u, scales.surrogate.centre)))
         return Proposals(np.asarray(u), np.tile(tau, (each, 1))[:count], log_ratio)
 
 
@@ -89,9 +96,9 @@ def _place(key, tau, surrogate, sizes, each):
     return placed.transpose(1, 0, 2, 3).reshape(-1, *surrogate.centre.shape)
 
 
+_gains = jax.jit(newton.gains)
+
+
 @jax.jit
-def _log_ratio(u, surrogate, observations, bias):
-    true = (
-        surrogate.value + surrogate.offset + newton.gains(u, surrogate.centre, observations, bias)
-    )
-    return true - gaussian.log_density(u, surrogate)
+def _log_ratio(u, surrogate, gains):
+    return surrogate.value + surrogate.offset + gains - gaussian.log_density(u, surrogate)

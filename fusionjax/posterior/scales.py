@@ -7,6 +7,7 @@ the proposal is a Student t folded at 0: it fits a scale that the data determine
 leave near 0.
 """
 
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from typing import NamedTuple
@@ -31,6 +32,11 @@ LEAST_POINTS, MOST_POINTS = 256, 4096
 OPERATIONS = 4e9
 DEGREES = 5.0
 LEAST_TAU = 1e-6
+TOLERANCE = 1e-6
+"""Of the modes of θ on the way to the anchor; see `newton.solve`."""
+
+Anchor = tuple[Float[np.ndarray, " modality"], Surrogate, int]
+Expand = Callable[[np.ndarray, np.ndarray | None], tuple[Surrogate, int]]
 
 
 class Scales(NamedTuple):
@@ -66,8 +72,12 @@ def integrate(key: Key, observations: Observations, bias: Float[Array, " class"]
 
     Takes arrays from `newton.prepare`, under `jax.enable_x64(True)`.
     """
-    sizes = newton.sizes(observations)
-    tau, surrogate, evaluations = anchor(observations, bias)
+    return integrate_around(key, anchor(observations, bias), newton.sizes(observations))
+
+
+def integrate_around(key: Key, anchored: Anchor, sizes: tuple[int, ...]) -> Scales:
+    """`integrate` from the anchor on, which needs the records no more."""
+    tau, surrogate, evaluations = anchored
     root = _spread(tau, surrogate, sizes)
     proposal = _Proposal(tau, tau[:, None] * root)
     for round_key in jax.random.split(key, ROUNDS):
@@ -78,20 +88,29 @@ def integrate(key: Key, observations: Observations, bias: Float[Array, " class"]
     return Scales(points, log_weight, tau, root, surrogate, evaluations)
 
 
-def anchor(
-    observations: Observations, bias: Float[Array, " class"]
-) -> tuple[Float[np.ndarray, " modality"], Surrogate, int]:
+def anchor(observations: Observations, bias: Float[Array, " class"]) -> Anchor:
     """The mode of P(log τ | y) and the surrogate around θ's mode there, each found by the other.
 
     Takes arrays from `newton.prepare`, under `jax.enable_x64(True)`; the last is how often the rows
     were passed over.
     """
-    sizes = newton.sizes(observations)
+
+    def expand(tau: np.ndarray, start: np.ndarray | None) -> tuple[Surrogate, int]:
+        mode = newton.solve(tau, observations, bias, start, tolerance=TOLERANCE)
+        return _around(mode, jnp.asarray(tau), observations, bias), mode.steps + 1
+
+    return anchor_by(expand, newton.sizes(observations))
+
+
+def anchor_by(expand: Expand, sizes: tuple[int, ...]) -> Anchor:
+    """`anchor`, with the surrogate given τ, and the passes that it took, from `expand`.
+
+    `expand` is told where to start from: None, or the mean of z under the last surrogate.
+    """
     tau, start, evaluations = 1 / np.sqrt(np.array(sizes, float)), None, 0
     for _ in range(ANCHORS):
-        mode = newton.solve(tau, observations, bias, start, tolerance=1e-6)
-        surrogate = _around(mode, jnp.asarray(tau), observations, bias)
-        evaluations += mode.steps + 1
+        surrogate, passes = expand(tau, start)
+        evaluations += passes
         target, start = map(np.asarray, _climb(jnp.asarray(tau), surrogate, sizes))
         if np.max(np.abs(np.log(target / tau))) < 0.1:
             break

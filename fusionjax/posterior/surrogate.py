@@ -53,7 +53,11 @@ def around(
     then so is the slope of its evidence in τ.
     """
     scale = newton.columns(tau, newton.sizes(observations))[:, None]
-    z = newton.mean(mode, tau, observations, bias)
+    return about(mode, scale, newton.mean(mode, tau, observations, bias))
+
+
+def about(mode: newton.Mode, scale: Float[Array, "p 1"], z: Float[Array, "p free"]) -> Surrogate:
+    """`around`, from the deviations `scale` of the columns and the mean `z` of `newton.mean`."""
     centre, mean = scale * mode.z, scale * z
     curvature = mode.likelihood.curvature
     bent = (curvature @ (mean - centre).ravel()).reshape(z.shape)

@@ -6,6 +6,7 @@ refused by file, row and column, and no cell is quoted. Rows are counted as a sp
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -271,6 +272,6 @@ def _header(path: Path) -> list[str]:
         if len(header) == 1 and mark in header[0]:
             problem = f"the columns are separated by {name}"
             raise RecordError(path, 1, None, problem, "Save the table with commas.")
-    if twice := [name for name in header if name and header.count(name) > 1]:
+    if twice := [name for name, count in Counter(header).items() if name and count > 1]:
         raise RecordError(path, 1, twice[0], "two columns have this name", "Rename one of them.")
     return header

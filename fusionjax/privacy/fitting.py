@@ -5,8 +5,8 @@
    layer of ψ, as small as class − 1 columns, so that θ has few weights and little noise.
 2. θ's likelihood on what those directions show, by `release.rounds`.
 
-φ is `public`; nothing is tuned or stopped early, the temperature is 1, and there are no prediction
-sets: each would be paid for.
+φ is `public`; nothing is tuned or stopped early, and there is no calibration, no prediction set, no
+share of nearer records and no case: each would be paid for, and the last cannot be had privately.
 """
 
 from dataclasses import dataclass, field
@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from fusionjax import conformal, presence, triage
 from fusionjax import posterior as posteriors
-from fusionjax import presence
+from fusionjax.calibrate import by_pattern
 from fusionjax.model import Map, Member, Model, encoder_stack, mapped
 from fusionjax.posterior.newton import zero_sum_basis
 from fusionjax.posterior.types import Observations
@@ -107,11 +108,18 @@ def fit(
         theta=theta.theta,
         tau=theta.tau,
         certificate=theta.certificate,
-        scale=1.0,
         believed=0.9,
-        threshold=0.0,
+        calibration=by_pattern.unchanged(len(sizes), len(bias), len(theta.tau)),
+        limits=conformal.Limits(0.9, {}, None, {}, (), ()),
+        familiar=tuple(_unknown(p - 1) for p in sizes),
+        cases=None,
     )
     return Private(model, given, released)
+
+
+def _unknown(size: int) -> triage.Distance:
+    """What says of no record how far it is: the distances of training records are not released."""
+    return triage.Distance(np.zeros(size), np.eye(size), np.zeros(0))
 
 
 def read(study: Study, stated: Public, promise: Promise) -> Records:
@@ -228,8 +236,7 @@ def _guarantee(
         public=(
             "the number of units",
             "ranges, levels and gaps of the columns",
-            "temperature 1",
-            "no early stopping, tuning or prediction sets",
+            "no calibration, early stopping, tuning or prediction sets",
         ),
         rehearsal=not isinstance(source, SystemRandom),
     )

@@ -16,7 +16,7 @@ from PIL import Image
 
 from fusionjax.card import AudioOptions, Card, ImageOptions, Modality, expand, nearest
 from fusionjax.errors import CardError
-from fusionjax.records import readers
+from fusionjax.records import prepared, readers
 from fusionjax.records.readers import Raw, Unreadable
 from fusionjax.records.tables import Table
 
@@ -81,10 +81,14 @@ def _builder(card: Card) -> Any:
     assert card.tfds
     try:
         if card.tfds.folder:
+            prepared.check(card.tfds.folder)
             return tfds.builder_from_directory(card.tfds.folder)
         builder = tfds.builder(card.tfds.name or "", file_format="array_record")
         builder.download_and_prepare()
         return builder
+    except prepared.Untrusted as error:
+        mend = "Do not use a data set whose source you do not know."
+        raise CardError(card.path, "tfds.folder", str(error), mend) from None
     except Exception as error:  # any part of a catalogue builder may fail, each in its own way
         problem = f"TFDS cannot open it ({type(error).__name__})"
         mend = "Prepare it with file_format='array_record' and give that folder."

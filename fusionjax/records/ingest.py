@@ -19,7 +19,7 @@ import pandas as pd
 
 from fusionjax.card import Card
 from fusionjax.errors import RecordError
-from fusionjax.records import sources, store
+from fusionjax.records import pseudonyms, sources, store
 from fusionjax.records.patients import describe
 from fusionjax.records.readers import Raw, Unreadable
 from fusionjax.records.sources import Origin
@@ -69,6 +69,7 @@ def ingest(
     on_bad_record: Literal["stop", "skip"] = "stop",
     labelled: bool = True,
     table: Path | None = None,
+    key: bytes | None = None,
     progress: Progress | None = None,
 ) -> Records:
     """Read and check every record of a card, or of another `table` whose folder holds its files.
@@ -76,7 +77,8 @@ def ingest(
     With `labelled=False` the label, and all columns of a modality, may be lacking. "skip" leaves
     out a record that is wrong and counts it, "stop" raises RecordError for the first. A table that
     cannot be read, lacks a column or leaves fewer than two classes is a RecordError always, a data
-    set that TFDS cannot open a CardError. `progress` is told (done, of how many) records.
+    set that TFDS cannot open a CardError. With a `key` ids and groups become pseudonyms before
+    anything is kept. `progress` is told (done, of how many) records.
     """
     stop = on_bad_record == "stop"
     from_tfds = card.tfds and not table
@@ -86,7 +88,8 @@ def ingest(
     faults = _first_of_each_row([*origin.faults, *faults])
     if faults and stop:
         raise faults[0]
-    folder = cache / _fingerprint(origin, labelled)
+    patients = pseudonyms.replaced(patients, key) if key else patients
+    folder = cache / _fingerprint(origin, labelled, key)
     if not folder.exists():
         good = patients.loc[~patients["row"].isin([fault.row for fault in faults])]
         _write(folder, origin, good, faults, stop, progress)
@@ -103,11 +106,12 @@ def _first_of_each_row(faults: list[RecordError]) -> list[RecordError]:
     return list({fault.row: fault for fault in reversed(ordered)}.values())[::-1]
 
 
-def _fingerprint(origin: Origin, labelled: bool) -> str:
+def _fingerprint(origin: Origin, labelled: bool, key: bytes | None) -> str:
     card = origin.card
     read = [(m.name, m.kind, m.columns, asdict(m.options)) for m in card.modalities]
     rules = (asdict(card.columns), card.classes, sorted(card.labels.items()), card.ignore)
-    content = json.dumps([FORMAT, labelled, read, rules, card.missing, origin.stamp])
+    named_by = pseudonyms.pseudonym(key, "key", "") if key else ""
+    content = json.dumps([FORMAT, labelled, read, rules, card.missing, origin.stamp, named_by])
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 

@@ -84,7 +84,7 @@ def _classes(table: Table, column: str, names: Sequence[str]) -> tuple[str, ...]
 def _unknown(cell: str, known: Sequence[str]) -> tuple[str, str]:
     if ";" in cell:
         return "several labels", "Classes are exclusive: name one."
-    shown = repr(cell) if len(cell) <= 40 else "a long text"
+    shown = repr(cell) if len(cell) <= 40 and len(cell.split()) <= 3 else "a text"
     mend = "Mend it, name it under [label] as a class or in map, or ignore it there."
     return f"unknown label {shown}", f"{nearest(cell, known)} {mend}"
 

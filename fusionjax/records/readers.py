@@ -31,6 +31,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from fusionjax.card import (
     AudioOptions,
     ImageOptions,
+    Options,
     SignalOptions,
     VectorOptions,
     escapes,
@@ -39,8 +40,10 @@ from fusionjax.card import (
 
 LARGEST_FILE = 1 << 30  # bytes
 LARGEST_NOTE = 1 << 20  # bytes
+LARGEST_NOTES = 1 << 26  # bytes of all files that one cell names
 LARGEST_IMAGE = 1 << 26  # pixels
 LARGEST_RECORDING = 1 << 27  # samples of all channels together
+LARGEST_STACK = 1 << 30  # bytes of all files of one modality of one record, decoded
 SOUND_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC")
 
 
@@ -106,7 +109,7 @@ def mono(
     sound: Float32[np.ndarray, "frame channel"], rate: int | float, options: AudioOptions
 ) -> Int16[np.ndarray, " sample"]:
     """Mix a recording at `rate` Hz to one channel at the card's rate, cut to its seconds."""
-    mixed = sound.mean(axis=1)
+    mixed = np.clip(sound, -1, 1).mean(axis=1)
     if rate != options.rate:
         mixed = soxr.resample(mixed, rate, options.rate)
     mixed = mixed[: round(options.seconds * options.rate)]
@@ -161,6 +164,21 @@ def float32(values: np.ndarray, what: str) -> Float32[np.ndarray, "..."]:
 def names(cell: str) -> tuple[str, ...]:
     """The files that a cell names, separated by semicolons."""
     return tuple(name for part in cell.split(";") if (name := part.strip()))
+
+
+def check_count(count: int, options: Options) -> None:
+    """Raise Unreadable where so many files, decoded, could not be held together."""
+    match options:
+        case ImageOptions(size=size, colour=colour):
+            each = size * size * (3 if colour else 1)
+        case AudioOptions(rate=rate, seconds=seconds):
+            each = round(2 * rate * seconds)
+        case SignalOptions(length=length, channels=channels):
+            each = 4 * length * max(len(channels), 1)
+        case _:
+            each = 1
+    if count * each > LARGEST_STACK:
+        raise Unreadable(f"names {count} files: over 1 GiB decoded", "Split the record.")
 
 
 def locate(folder: Path, name: str) -> Path:
@@ -301,7 +319,10 @@ def _note(cell: str, folder: Path | None) -> str:
     files = note_files(cell, folder)
     if folder is None or not files:
         return cell
-    return "\n".join(_read_note(locate(folder, name)) for name in files)
+    paths = [locate(folder, name) for name in files]
+    if sum(path.stat().st_size for path in paths) > LARGEST_NOTES:
+        raise Unreadable(f"names {len(files)} notes of over 64 MiB", "Split the record.")
+    return "\n".join(map(_read_note, paths))
 
 
 def _is_note_file(name: str, folder: Path) -> bool:

@@ -149,6 +149,7 @@ def _files(modality: Modality, cells: dict[str, list[str]], folder: Path) -> Rea
     named = [readers.names(";".join(row)) for row in zip(*cells.values(), strict=True)]
 
     def read(i: int) -> Raw:
+        readers.check_count(len(named[i]), modality.options)
         return decode([readers.locate(folder, name) for name in named[i]], modality.options)
 
     return Reader(modality, read, [], [name for names in named for name in names])

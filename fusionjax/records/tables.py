@@ -6,6 +6,7 @@ row, and an empty row has its number too.
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from fusionjax.card import expand, nearest
 from fusionjax.errors import RecordError
 
 LARGEST_TABLE = 2 << 30  # bytes
+MOST_ROWS = 20_000_000
+MOST_COLUMNS = 200_000
 
 
 class Table(NamedTuple):
@@ -150,7 +153,10 @@ def _header(path: Path, header: list[str]) -> tuple[str, ...]:
         if len(header) == 1 and mark in header[0]:
             problem = f"the columns are separated by {name}"
             raise RecordError(path, 1, None, problem, "Save the table with commas.")
-    twice = [name for name in header if name and header.count(name) > 1]
+    if len(header) > MOST_COLUMNS:
+        problem = f"has {len(header)} columns"
+        raise RecordError(path, 1, None, problem, f"Expected {MOST_COLUMNS} at most.")
+    twice = [name for name, count in Counter(header).items() if name and count > 1]
     if twice:
         raise RecordError(path, 1, twice[0], "two columns have this name", "Rename one of them.")
     return tuple(header)
@@ -171,20 +177,52 @@ def _parquet(path: Path, columns: Iterable[str]) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    too_large = RecordError(path, None, None, "unpacks to over 2 GiB", "Split the table.")
     try:
         with pq.ParquetFile(path) as file:
             header = _header(path, file.schema_arrow.names)
             names = expand(columns, header)
+            if file.metadata.num_rows > MOST_ROWS:
+                raise RecordError(path, None, None, "has over 20 million rows", "Split the table.")
             groups = range(file.metadata.num_row_groups)
-            size = sum(file.metadata.row_group(g).total_byte_size for g in groups)
-            if size > LARGEST_TABLE:
-                raise RecordError(path, None, None, "unpacks to over 2 GiB", "Split the table.")
-            content = file.read(columns=list(names))
+            if sum(file.metadata.row_group(g).total_byte_size for g in groups) > LARGEST_TABLE:
+                raise too_large
+            types = {name: file.schema_arrow.field(name).type for name in names}
+            for name, kind in types.items():
+                if pa.types.is_nested(kind):
+                    raise _no_cell(path, name, kind)
+        # A few bytes can stand for many long cells: they stay packed until their size is known.
+        packed = [name for name, kind in types.items() if not pa.types.is_primitive(kind)]
+        with pq.ParquetFile(path, read_dictionary=packed) as file:
+            filled = _unpacked(path, names, file.iter_batches(columns=list(names)))
+            rows = file.metadata.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError):
         problem = "is damaged, or not a Parquet file"
         raise RecordError(path, None, None, problem, "Write it again.") from None
-    filled = {name: _texts(path, name, content.column(name)) for name in names}
-    return Table(path, header, tuple(range(2, content.num_rows + 2)), filled)
+    return Table(path, header, tuple(range(2, rows + 2)), filled)
+
+
+def _unpacked(path: Path, names: tuple[str, ...], batches: Iterable) -> dict[str, list[str]]:
+    filled: dict[str, list[str]] = {name: [] for name in names}
+    size = 0
+    for batch in batches:
+        for name in names:
+            column = batch.column(name)
+            size += _unpacked_bytes(column)
+            if size > LARGEST_TABLE:
+                raise RecordError(path, None, None, "unpacks to over 2 GiB", "Split the table.")
+            filled[name] += _texts(path, name, column)
+    return filled
+
+
+def _unpacked_bytes(column) -> int:
+    import pyarrow as pa
+    from pyarrow import compute as pc
+
+    if not pa.types.is_dictionary(column.type):
+        return column.nbytes
+    lengths = pc.binary_length(column.dictionary)  # pyright: ignore
+    return pc.sum(lengths.take(column.indices)).as_py() or 0  # pyright: ignore
 
 
 def _texts(path: Path, name: str, column) -> list[str]:
@@ -193,8 +231,12 @@ def _texts(path: Path, name: str, column) -> list[str]:
     try:
         texts = column.cast(pa.string())
     except pa.ArrowException:
-        problem = f"holds {column.type}, which is neither text nor number"
-        raise RecordError(path, 1, name, problem, "Store one value a cell.") from None
+        raise _no_cell(path, name, column.type) from None
     nan = "nan" if pa.types.is_floating(column.type) else ""
     texts = texts.fill_null("").to_pylist()
     return ["" if text == nan else text.strip().replace("\0", "") for text in texts]
+
+
+def _no_cell(path: Path, name: str, kind: object) -> RecordError:
+    problem = f"holds {kind}, which is neither text nor number"
+    return RecordError(path, 1, name, problem, "Store one value a cell.")

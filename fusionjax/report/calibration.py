@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from fusionjax import files
 from fusionjax.metrics import Estimate
 from fusionjax.predictions import spreadsheet_safe
 from fusionjax.report import figures, page, palette, words
 from fusionjax.report.page import Cell, Row
-from fusionjax.report.run import content, estimate, number, numbers
-from fusionjax.report.svg import draw
+from fusionjax.report.run import content, estimate, number
 from fusionjax.report.tracks import tracks
 
 SIDES = {"before": "as given", "after": "calibrated"}
@@ -117,42 +114,6 @@ def tables(found: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     return {name: _safe(table) for name, table in every.items()}
 
 
-def risk_coverage(curves: Mapping[str, Any]) -> Markup:
-    """Error among the surest share of patients, as given and calibrated, with 95 % bands."""
-    said = []
-    for side, curve in curves.items():
-        pairs = list(zip(numbers(curve["coverage"]), numbers(curve["risk"]), strict=True))
-        if pairs:
-            half = min(pairs, key=lambda pair: abs(pair[0] - 0.5))
-            said.append(
-                f"{SIDES[side]}: {words.percent(half[1])} wrong among the surest half, "
-                f"{words.percent(pairs[-1][1])} among all"
-            )
-    return draw(
-        "risk",
-        f"Risk by coverage. {'; '.join(said)}.",
-        figures.WIDTH,
-        260,
-        lambda figure: _risk(figure, curves),
-    )
-
-
-def _risk(figure: Figure, curves: Mapping[str, Any]) -> None:
-    axes = figure.add_axes((0.14, 0.17, 0.82, 0.78))
-    axes.set(
-        xlabel="share of patients decided, surest first", ylabel="wrong, fraction", xlim=(0, 1)
-    )
-    colours = {"before": palette.QUIET, "after": palette.FOR}
-    for side, curve in curves.items():
-        x, y, low, high = (numbers(curve[k]) for k in ("coverage", "risk", "low", "high"))
-        if side == "after":
-            axes.fill_between(x, low, high, color=colours[side], alpha=0.15, linewidth=0)
-        style = "--" if side == "before" else "-"
-        axes.plot(x, y, style, color=colours[side], linewidth=1.5, label=SIDES[side])
-    axes.set_ylim(0, None)
-    axes.legend(frameon=False, loc="upper left")
-
-
 def _context(found: Mapping[str, Any]) -> dict[str, Any]:
     strata = found["strata"]
     kinds = list(dict.fromkeys(row["column"] for row in strata))
@@ -170,7 +131,7 @@ def _context(found: Mapping[str, Any]) -> dict[str, Any]:
             (SIDES[side], figures.reliability(curve, f"reliability-{side}"))
             for side, curve in found["reliability"].items()
         ],
-        "risk": risk_coverage(found["risk_coverage"]),
+        "risk": figures.risk_coverage(found["risk_coverage"], SIDES),
         "strata": [
             (kind, _strata([r for r in strata if r["column"] == kind])) for kind in kinds[1:]
         ],

@@ -15,7 +15,7 @@ from fusionjax.metrics import Estimate
 from fusionjax.report.palette import FOR, INK, PAPER, QUIET, RULE
 from fusionjax.report.run import numbers
 from fusionjax.report.svg import draw, fit
-from fusionjax.report.words import decimal, spoken
+from fusionjax.report.words import decimal, percent, spoken
 
 WIDTH = 360
 ROW = 26
@@ -41,6 +41,29 @@ def reliability(curve: Mapping[str, Any], name: str = "reliability") -> Markup:
         WIDTH,
         390,
         lambda figure: _reliability(figure, points),
+    )
+
+
+def risk_coverage(curves: Mapping[str, Any], names: Mapping[str, str]) -> Markup:
+    """Error among the surest share of patients, with the 95 % band of the last curve.
+
+    `names` says what each curve is called.
+    """
+    said = []
+    for side, curve in curves.items():
+        pairs = list(zip(numbers(curve["coverage"]), numbers(curve["risk"]), strict=True))
+        if pairs:
+            half = min(pairs, key=lambda pair: abs(pair[0] - 0.5))
+            said.append(
+                f"{names[side]}: {percent(half[1])} wrong among the surest half, "
+                f"{percent(pairs[-1][1])} among all"
+            )
+    return draw(
+        "risk",
+        f"Risk by coverage. {'; '.join(said)}.",
+        WIDTH,
+        260,
+        lambda figure: _risk(figure, curves, names),
     )
 
 
@@ -95,6 +118,23 @@ def _quarters(axes: Axes) -> None:
     labels = ["0", ".25", ".50", ".75", "1"]
     axes.set_xticks(ticks, labels)
     axes.set_yticks(ticks, labels)
+
+
+def _risk(figure: Figure, curves: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    axes = figure.add_axes((0.14, 0.17, 0.82, 0.78))
+    axes.set(
+        xlabel="share of patients decided, surest first", ylabel="wrong, fraction", xlim=(0, 1)
+    )
+    last = list(curves)[-1]
+    for side, curve in curves.items():
+        x, y, low, high = (numbers(curve[k]) for k in ("coverage", "risk", "low", "high"))
+        colour, style = (FOR, "-") if side == last else (QUIET, "--")
+        if side == last:
+            axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(x, y, style, color=colour, linewidth=1.5, label=names[side])
+    axes.set_ylim(0, None)
+    if len(curves) > 1:
+        axes.legend(frameon=False, loc="upper left")
 
 
 def _history(figure: Figure, lines: Mapping[str, Sequence[tuple[float, float]]]) -> None:

@@ -38,7 +38,12 @@ class Entry(NamedTuple):
 
 
 class Ledger(NamedTuple):
-    """One patient's ledger; `truth` is empty where the diagnosis is unknown."""
+    """One patient's ledger; `truth` is empty where the diagnosis is unknown.
+
+    `chosen` is the prediction set, `advice` what triage says, `nearest` the ids of training cases;
+    each is empty where the run says nothing. `distance` is the share of training records that lie
+    nearer to the middle of them.
+    """
 
     title: str
     patient: str
@@ -46,6 +51,10 @@ class Ledger(NamedTuple):
     probabilities: tuple[tuple[str, float], ...]
     uncertainty: Mapping[str, float]
     entries: tuple[Entry, ...]
+    chosen: tuple[str, ...] = ()
+    advice: str = ""
+    distance: float = math.nan
+    nearest: tuple[str, ...] = ()
 
     @property
     def top(self) -> str:
@@ -155,7 +164,15 @@ def _ledger(run: Run, row: int, title: str) -> Ledger:
         tuple(ranked),
         {name: number(record.get(name)) for name in ("total", "aleatoric", "epistemic")},
         (*_prior(run, top, runner_up), *parts),
+        _listed(record, "prediction_set"),
+        " ".join(filter(None, (str(record.get("triage", "")), str(record.get("acquire", ""))))),
+        number(record.get("distance")),
+        _listed(record, "nearest"),
     )
+
+
+def _listed(record: pd.Series, column: str) -> tuple[str, ...]:
+    return tuple(name for name in str(record.get(column, "")).split(";") if name)
 
 
 def _prior(run: Run, top: str, runner_up: str) -> tuple[Entry, ...]:

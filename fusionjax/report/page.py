@@ -77,7 +77,12 @@ def _context(run: Run) -> dict[str, Any]:
         "truth": truth(metrics),
         "uncertainty": uncertainty(run),
         "reliability": _figure(figures.reliability, metrics.get("reliability"), "confidence"),
-        "temperature": (metrics.get("temperature") or {}).get("scale"),
+        "risk": _risk(metrics.get("risk_coverage")),
+        "calibration": metrics.get("calibration") or {},
+        "coverage": coverage(metrics),
+        "shifts": shifts(metrics),
+        "advice": advice(metrics),
+        "subgroups": subgroups(metrics),
         "posterior": metrics.get("posterior") or {},
         "certificate": certificate(metrics.get("posterior") or {}),
         "scales": _scales(metrics.get("posterior") or {}),
@@ -137,12 +142,94 @@ def patterns(run: Run) -> tuple[Row, ...]:
     )
 
 
+def coverage(metrics: Mapping[str, Any]) -> tuple[Row, ...]:
+    """What calibration did to each pattern, and how its prediction sets fared on test records."""
+    known = {
+        tuple(entry["present"]): entry
+        for entry in (metrics.get("calibration") or {}).get("patterns") or []
+    }
+    tested = {tuple(e["present"]): _of(e, "coverage") for e in metrics.get("patterns") or []}
+    parts = [(name, known[name], tested.get(name) or {}) for name in known]
+    shares = [
+        Estimate(*(number(found.get(k)) for k in ("covered", "low", "high")))
+        for _, _, found in parts
+    ]
+    return tuple(
+        Row(
+            words.enumerate_words(name),
+            words.promise(entry, share),
+            (
+                Cell(estimate(entry.get("scale"))),
+                Cell(share, track),
+                Cell(Estimate(number(found.get("size")), math.nan, math.nan)),
+            ),
+            counts=(entry.get("records") or 0, entry.get("natural") or 0),
+        )
+        for (name, entry, found), share, track in zip(parts, shares, tracks(shares), strict=True)
+    )
+
+
+def shifts(metrics: Mapping[str, Any]) -> tuple[Row, ...]:
+    """Nats that calibration adds to each modality's evidence; none where it adds nothing."""
+    entries = (metrics.get("calibration") or {}).get("shift") or []
+    rows = [
+        Row(str(one["modality"]), "", tuple(Cell(estimate(e)) for e in one["nats"].values()))
+        for one in entries
+    ]
+    added = any(abs(cell.estimate.value) > 1e-9 for row in rows for cell in row.cells)
+    return tuple(rows) if added else ()
+
+
+def advice(metrics: Mapping[str, Any]) -> tuple[tuple[str, int, float, float], ...]:
+    """Each action of triage: for how many records, which share, and the accuracy among them."""
+    entries = metrics.get("triage") or []
+    total = sum(entry["records"] for entry in entries)
+    return tuple(
+        (
+            entry["action"],
+            entry["records"],
+            entry["records"] / max(total, 1),
+            number(entry["accuracy"]),
+        )
+        for entry in entries
+    )
+
+
+def subgroups(metrics: Mapping[str, Any]) -> tuple[Row, ...]:
+    """Metrics and coverage by site and subgroup."""
+    entries = metrics.get("subgroups") or []
+    nll, accuracy, auroc, ece = (
+        [estimate(_of(entry, "metrics").get(name)) for entry in entries]
+        for name in ("nll", "accuracy", "auroc", "ece")
+    )
+    columns = zip(entries, accuracy, auroc, ece, nll, tracks(nll), strict=True)
+    return tuple(
+        Row(
+            f"{entry['column']}: {entry['name'] or '(empty)'}",
+            entry.get("warning") or "",
+            (
+                *(Cell(value) for value in plain),
+                Cell(Estimate(number(entry.get("covered")), math.nan, math.nan)),
+                Cell(drawn, track),
+            ),
+            counts=(entry["records"],),
+        )
+        for entry, *plain, drawn, track in columns
+    )
+
+
 def truth(metrics: Mapping[str, Any]) -> tuple[Row, ...]:
-    """KL from the true posterior, by pattern, where the world that made the data knows it."""
-    known = (metrics.get("truth") or {}).get("kl") or {}
+    """KL from the true posterior, and the calibration error to it, calibrated, before and if it
+    were perfect, by pattern, where the world that made the data knows it."""
+    found = metrics.get("truth") or {}
+    known, gaps = found.get("kl") or {}, found.get("calibration") or {}
     entries = [estimate(entry) for entry in known.values()]
-    cells = zip(entries, tracks(entries, zero=True), strict=True)
-    return tuple(Row(name, "", (Cell(*cell),)) for name, cell in zip(known, cells, strict=True))
+    rows = []
+    for name, entry, track in zip(known, entries, tracks(entries, zero=True), strict=True):
+        gap = gaps.get(name) or {}
+        parts = (estimate(gap.get(key)) for key in ("value", "before", "floor"))
+        rows.append(Row(name, "", (Cell(entry, track), *map(Cell, parts))))
+    return tuple(rows)
 
 
 def uncertainty(run: Run) -> dict[str, Any]:
@@ -198,6 +285,12 @@ def _of(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _figure(paint: Any, curve: Mapping[str, Any] | None, needs: str) -> Any:
     return paint(curve) if curve and curve.get(needs) else ""
+
+
+def _risk(curve: Mapping[str, Any] | None) -> Any:
+    if not curve or not curve.get("coverage"):
+        return ""
+    return figures.risk_coverage({"fusion": curve}, {"fusion": "fusion"})
 
 
 def _scales(posterior: Mapping[str, Any]) -> Any:

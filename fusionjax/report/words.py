@@ -83,6 +83,20 @@ def odds(nats: float) -> str:
     return f"{sign} {rounded:.1f}" if rounded < 10 else f"{sign} {thousands(rounded)}"
 
 
+def promise(pattern: Mapping[str, Any], covered: Estimate) -> str:
+    """What stands beside a pattern's coverage: whose promise it is, and whether it was kept."""
+    if pattern.get("limit") is None:
+        return "too few records to promise anything"
+    parts = []
+    if pattern.get("pooled"):
+        parts.append("few records: one promise for all such patterns")
+    elif (pattern.get("natural") or 0) < (pattern.get("records") or 0):
+        parts.append("if what is missing is missing at random")
+    if covered.low > covered.value or covered.value > covered.high:
+        parts.append("outside the band")
+    return "; ".join(parts)
+
+
 def verdict(metric: str, difference: Estimate) -> Verdict:
     """What the interval of (model − fusion) says of the fusion; nothing where it holds 0."""
     if not (math.isfinite(difference.low) and math.isfinite(difference.high)):

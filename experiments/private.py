@@ -14,25 +14,28 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from jax import Array
 from jaxtyping import Bool, Float
+from scipy import stats
 
 from experiments import repeat
 from experiments.cards import breast_cancer, heart, published
 from experiments.repeat import Trial
-from fusionjax import card, files, fitting, metrics
+from fusionjax import card, files, metrics
 from fusionjax import posterior as posteriors
 from fusionjax.log_linear import log_prob
 from fusionjax.model import Model, diagnose
-from fusionjax.posterior import laplace, newton, proposals
+from fusionjax.posterior import Observations, laplace, newton, proposals
+from fusionjax.predict import mean_log_prob
 from fusionjax.presence import augment
 from fusionjax.privacy import Promise, attack, canary, public, release
 from fusionjax.privacy import fitting as private
@@ -40,9 +43,11 @@ from fusionjax.privacy import posterior as noisy
 from fusionjax.privacy.fitting import Records
 from fusionjax.privacy.guarantee import Units, multiplier, to_json
 from fusionjax.records.ingest import ingest
-from fusionjax.study import Study, ordered, prepare
+from fusionjax.study import Study, ordered
 
 SHAKY = 1e-6
+NOISELESS = 1000.0
+"""An ε at which the noise no longer matters."""
 
 
 @dataclass(frozen=True)
@@ -54,37 +59,45 @@ class Config(repeat.Config):
     seeds: int = 10
     epsilons: tuple[float, ...] = (1.0, 3.0, 8.0)
     delta: float = 1e-4
-    simulated: int = 30
-    """Sets of labels drawn from a known θ, to count which intervals hold it."""
-    shadows: int = 48
+    simulated: int = 100
+    """Sets of labels drawn from a known θ, to count which regions hold it."""
+    sampled: int = 20
+    """Those of which θ's posterior is drawn too, to count which intervals do."""
+    shadows: int = 32
     peer: Path | None = None
     """The python of an environment that has diffprivlib."""
 
 
 def run(config: Config) -> Path:
-    """Measure a data set and write `results/private_NAME.json` and `.md`; returns the first."""
+    """Measure a data set and write `results/private_NAME.json` and `.md`; returns the first.
+
+    Both are written after each part, so that what was measured is not lost with what was not.
+    """
     started, source = time.time(), SystemRandom()
     folder = config.out / config.name
     records = ingest(card.load(_convert(config.name, folder / "dataset")), folder / "records")
     stated = public.load(Path(__file__).parent / "cards" / f"{config.name}_public.toml")
+    study = public.prepare(records, stated)
+    found = private.read(study, stated, Promise(delta=config.delta))
+    content: dict[str, Any] = {
+        "records": {"train": len(study.split.train), "test": len(study.split.test)}
+    }
+
+    def measured(**parts: Any) -> Path:
+        content.update(parts)
+        files.write(config.results / f"private_{config.name}.md", page(config.name, content))
+        return repeat.write(f"private_{config.name}", config, content, started)
+
     trials, guarantees = [], {}
     for seed in range(config.seeds):
         study = public.prepare(records, stated, seed)
-        free = prepare(records, seed)
-        trials.append(_trial(config, study, free, stated, seed, source, guarantees))
+        trials.append(_trial(config, study, stated, seed, source, guarantees))
         print(f"seed {seed}: {_short(trials[-1])}", flush=True)
-    study = public.prepare(records, stated)
-    found = private.read(study, stated, Promise(delta=config.delta))
-    content = {
-        "guarantees": guarantees,
-        "models": repeat.summarise(trials),
-        "coverage": list(_coverage(config, found, source)),
-        "leaks": list(_leaks(config, found, source)),
-        "canaries": list(_canaries(config, source)),
-        "records": {"train": len(study.split.train), "test": len(study.split.test)},
-    }
-    files.write(config.results / f"private_{config.name}.md", page(config.name, content))
-    return repeat.write(f"private_{config.name}", config, content, started)
+    measured(guarantees=guarantees, models=repeat.summarise(trials))
+    measured(leaks=list(_leaks(config, found, source)))
+    measured(canaries=list(_canaries(config, source)))
+    measured(regions=list(_regions(config, found, source)))
+    return measured(intervals=list(_intervals(config, found, source)))
 
 
 def _convert(name: str, folder: Path) -> Path:
@@ -93,28 +106,39 @@ def _convert(name: str, folder: Path) -> Path:
     return breast_cancer.convert(None, folder)
 
 
-def _trial(config, study: Study, free: Study, stated, seed, source, guarantees) -> Trial:
+def _trial(config, study: Study, stated, seed, source, guarantees) -> Trial:
     """The test records by every model of one repetition."""
     rows = study.split.test
-    names = ("linear",) * len(study.card.modalities)
-    model = fitting.fit(free, names, replace(config.fit, seed=seed)).model
-    found = {"not private": _predict(model, free)}
-    for epsilon in (*config.epsilons, 1 / SHAKY):
-        promise = Promise(epsilon, config.delta)
-        fitted = private.fit(jax.random.key(seed), study, stated, private.Config(promise), source)
-        name = f"private, ε = {epsilon:g}" if epsilon < 1 / SHAKY else "private, without its noise"
-        found[name] = _predict(fitted.model, study)
-        if epsilon < 1 / SHAKY:
+    seen = private.read(study, stated, Promise(delta=config.delta))
+    new = private.read(
+        study._replace(split=study.split._replace(train=rows)), stated, Promise(delta=config.delta)
+    )
+    found = {"not private": _open(seen, new, seed)}
+    for epsilon in (*config.epsilons, NOISELESS):
+        promise, name = Promise(epsilon, config.delta), f"private, ε = {epsilon:g}"
+        settings = private.Config(promise, draws=200)
+        fitted = private.fit(jax.random.key(seed), study, stated, settings, source)
+        if epsilon < NOISELESS:
             guarantees[f"{epsilon:g}"] = to_json(fitted.guarantee)
-    if config.peer:
-        seen = private.read(study, stated, Promise(delta=config.delta))
-        new = private.read(
-            study._replace(split=study.split._replace(train=rows)), stated, Promise(delta=1e-9)
-        )
-        for epsilon in config.epsilons:
-            found[f"diffprivlib, ε = {epsilon:g}, δ = 0"] = _peer(config.peer, seen, new, epsilon)
+        else:
+            name = "private, without its noise"
+        found[name] = _predict(fitted.model, study)
+    for epsilon in config.epsilons if config.peer else ():
+        found[f"diffprivlib, ε = {epsilon:g}, δ = 0"] = _peer(config.peer, seen, new, epsilon)
     roles = {name: "fusion" if name == "not private" else "private" for name in found}
-    return Trial(study.label[rows], study.group[rows], found, roles, names)
+    return Trial(
+        study.label[rows], study.group[rows], found, roles, ("linear",) * len(new.features)
+    )
+
+
+def _open(seen: Records, new: Records, seed: int) -> Float[np.ndarray, "row class"]:
+    """The log-linear fusion of every column, without privacy, by Laplace's posterior."""
+    everyone = np.ones(len(seen.label), bool)
+    rows, _ = _observed(seen, True, seed)
+    bias = _frequencies(seen, everyone)
+    theta = laplace.fit(jax.random.key(seed), rows, bias).theta
+    features = tuple(jnp.asarray(f, jnp.float32) for f in new.features)
+    return np.asarray(mean_log_prob(theta, bias, features, jnp.asarray(new.presence)))
 
 
 def _predict(model: Model, study: Study) -> Float[np.ndarray, "row class"]:
@@ -140,47 +164,86 @@ def _short(trial: Trial) -> str:
     return ", ".join(f"{name} {float(value):.3f}" for name, value in scores.items())
 
 
-def _coverage(config: Config, found: Records, source) -> Iterator[dict[str, Any]]:
-    """Which 95 % intervals of θ hold the θ that drew the labels, on the real features.
+class Truth(NamedTuple):
+    """Labels are drawn from this θ on the real features: the directions are the noiseless ones."""
 
-    The directions are the noiseless ones, and θ a fit's posterior mean: as good as any other truth.
-    """
+    theta: tuple[Float[np.ndarray, "class p"], ...]
+    u: Float[np.ndarray, "p free"]
+    bias: Float[np.ndarray, " class"]
+    bounded: release.Bounded
+
+
+def _truth(found: Records, source) -> Truth:
+    """A fit's posterior mean, as good as any other truth; records as they are, without dropout."""
     means = private.release_means(found, SHAKY, 1, source)
     bounded = private.observe(jax.random.key(0), found, means, 1)
-    bias, sizes = jnp.asarray(means.bias, jnp.float32), newton.sizes(bounded.observations)
-    single = jax.tree.map(jnp.asarray, _as_observed(bounded))
-    fitted = laplace.fit(jax.random.key(0), single, bias)
-    truth = np.concatenate([np.asarray(t).mean(0) for t in fitted.theta], axis=1)
-    rng, held = np.random.default_rng(0), {}
-    for one in range(config.simulated):
-        log_p = log_prob(
-            tuple(jnp.asarray(t).mean(0) for t in fitted.theta),
-            bias,
-            single.features,
-            single.presence,
-        )
-        label = np.argmax(np.asarray(log_p) + rng.gumbel(size=log_p.shape), axis=1)
-        rows = single._replace(onehot=jnp.eye(found.classes)[label])
-        trial = bounded._replace(observations=rows, record=np.arange(len(label)))
-        key = jax.random.key(one)
-        held.setdefault("not private", []).append(_holds(laplace.fit(key, rows, bias).theta, truth))
+    rows, bias = _as_observed(bounded), jnp.asarray(means.bias, jnp.float32)
+    fitted = laplace.fit(jax.random.key(0), rows, bias)
+    theta = tuple(np.asarray(t).mean(0) for t in fitted.theta)
+    u = np.concatenate(theta, axis=1).T @ newton.zero_sum_basis(found.classes)
+    single = bounded._replace(observations=rows, record=np.arange(len(rows.weight)))
+    return Truth(theta, u, np.asarray(bias), single)
+
+
+def _drawn(truth: Truth, seed: int) -> release.Bounded:
+    rows = truth.bounded.observations
+    theta = tuple(jnp.asarray(t) for t in truth.theta)
+    log_p = np.asarray(log_prob(theta, jnp.asarray(truth.bias), rows.features, rows.presence))
+    label = np.argmax(log_p + np.random.default_rng(seed).gumbel(size=log_p.shape), axis=1)
+    onehot = jnp.eye(log_p.shape[1])[label]
+    return truth.bounded._replace(observations=rows._replace(onehot=onehot))
+
+
+def _noise(config: Config, epsilon: float) -> float:
+    """The multiplier of θ's part of the budget."""
+    return multiplier(epsilon, config.delta) / np.sqrt(1 - private.Config().maps)
+
+
+def _regions(config: Config, found: Records, source) -> Iterator[dict[str, Any]]:
+    """How often 95 % regions of the released likelihood hold the θ that drew the labels."""
+    truth = _truth(found, source)
+    for epsilon in config.epsilons:
+        for name in ("", ", noise left out"):
+            inside = []
+            for seed in range(config.simulated):
+                z = _noise(config, epsilon)
+                at = release.rounds(_drawn(truth, seed), truth.bias, z, source)
+                at = _unaware(at) if name else at
+                less, weight = map(float, release.lessened(truth.u, at.at, at.design, truth.bias))
+                apart = less * (truth.u - at.at).ravel()
+                spread = release.covariance(apart, at._replace(curvature=weight * at.curvature))
+                rest = at.slope.ravel() - at.curvature @ apart
+                far = rest @ np.linalg.solve(spread, rest)
+                inside.append(far <= stats.chi2.ppf(0.95, len(rest)))
+            yield _held(f"private, ε = {epsilon:g}{name}", np.array(inside)[:, None], None)
+
+
+def _intervals(config: Config, found: Records, source) -> Iterator[dict[str, Any]]:
+    """How often 95 % intervals of θ's weights hold those that drew the labels."""
+    truth, held = _truth(found, source), {}
+    sizes, bias = newton.sizes(truth.bounded.observations), jnp.asarray(truth.bias)
+    for seed in range(config.sampled):
+        trial, key = _drawn(truth, seed), jax.random.key(seed)
+        open_fit = laplace.fit(key, trial.observations, bias)
+        held.setdefault("not private", []).append(_holds(open_fit.theta, truth))
         for epsilon in config.epsilons:
-            z = multiplier(epsilon, config.delta) / np.sqrt(1 - private.Config().maps)
-            at = release.rounds(trial, np.asarray(bias), z, source)
-            for name, released in {"": at, ", noise left out": _unaware(at)}.items():
-                drawn = noisy.fit(key, released, bias, sizes, draws=150, warmup=150, chains=2)
-                name = f"private, ε = {epsilon:g}{name}"
-                held.setdefault(name, []).append(_holds(drawn.theta, truth))
+            at = release.rounds(trial, truth.bias, _noise(config, epsilon), source)
+            drawn = noisy.fit(key, at, bias, sizes, draws=200)
+            held.setdefault(f"private, ε = {epsilon:g}", []).append(_holds(drawn.theta, truth))
     for name, each in held.items():
-        inside = np.array([one[0] for one in each])
-        by_set = inside.mean(axis=1)
-        yield {
-            "model": name,
-            "coverage": float(by_set.mean()),
-            "error": float(by_set.std(ddof=1) / np.sqrt(len(by_set))),
-            "width": float(np.mean([one[1] for one in each])),
-            "sets": len(each),
-        }
+        yield _held(name, np.array([h for h, _ in each]), float(np.mean([w for _, w in each])))
+
+
+def _held(name: str, inside: Bool[np.ndarray, "set weight"], width: float | None) -> dict[str, Any]:
+    by_set = inside.mean(axis=1)
+    error = float(by_set.std(ddof=1) / np.sqrt(len(by_set)))
+    return {
+        "model": name,
+        "coverage": float(by_set.mean()),
+        "error": error,
+        "width": width,
+        "sets": len(by_set),
+    }
 
 
 def _as_observed(bounded: release.Bounded) -> posteriors.Observations:
@@ -197,11 +260,11 @@ def _unaware(at: release.Expansion) -> release.Expansion:
     return at._replace(slope_deviation=1e-3, variance=np.zeros_like(at.variance))
 
 
-def _holds(theta, truth: Float[np.ndarray, "class p"]) -> tuple[np.ndarray, float]:
-    draws = np.concatenate([np.asarray(t) for t in theta], axis=2)
+def _holds(theta, truth: Truth) -> tuple[np.ndarray, float]:
+    draws = np.concatenate([np.asarray(t) for t in theta], axis=2)[:, 1:]
     low, high = np.quantile(draws, (0.025, 0.975), axis=0)
-    inside = (low <= truth) & (truth <= high)
-    return inside[1:].ravel(), float(np.mean(high - low))
+    true = np.concatenate(truth.theta, axis=1)[1:]
+    return ((low <= true) & (true <= high)).ravel(), float(np.mean(high - low))
 
 
 def _leaks(config: Config, found: Records, source) -> Iterator[dict[str, Any]]:
@@ -219,12 +282,9 @@ def _leaks(config: Config, found: Records, source) -> Iterator[dict[str, Any]]:
 
 def _plain(found: Records, dropout: bool) -> attack.Fit:
     """θ's mode at τ = 1 on all columns, of the records as they are, or under dropout too."""
+    rows, index = _observed(found, dropout, 0)
     features = tuple(jnp.asarray(f, jnp.float32) for f in found.features)
-    here = jnp.asarray(found.presence)
-    rates = jnp.full(len(features), 0.5)
-    shown, weight, index = augment(jax.random.key(0), here, rates, int(dropout))
-    label = jnp.asarray(found.label)[index]
-    rows = posteriors.observe(tuple(f[index] for f in features), shown, label, found.classes)
+    here, weight = jnp.asarray(found.presence), rows.weight
     tau = np.ones(len(features))
 
     def fit(member: Bool[np.ndarray, " record"]) -> Float[np.ndarray, "record class"]:
@@ -237,6 +297,17 @@ def _plain(found: Records, dropout: bool) -> attack.Fit:
         return np.asarray(log_prob(tuple(t[0] for t in theta), bias, features, here))
 
     return fit
+
+
+def _observed(found: Records, dropout: bool, seed: int) -> tuple[Observations, Array]:
+    """Every column of the records as observations, and the record of each row."""
+    features = tuple(jnp.asarray(f, jnp.float32) for f in found.features)
+    rates = jnp.full(len(features), 0.5)
+    here = jnp.asarray(found.presence)
+    shown, weight, index = augment(jax.random.key(seed), here, rates, int(dropout))
+    label = jnp.asarray(found.label)[index]
+    turned = tuple(f[index] for f in features)
+    return posteriors.observe(turned, shown, label, found.classes, weight), index
 
 
 def _frequencies(found: Records, member: Bool[np.ndarray, " record"]):
@@ -289,11 +360,16 @@ def page(name: str, content: dict[str, Any]) -> str:
     for row in content["models"]:
         accuracy, nll = (_cell(row["metrics"][m]) for m in ("accuracy", "nll"))
         lines.append(f"| {row['name']} | {accuracy} | {nll} |")
-    lines += ["", "| 95 % intervals of θ | hold the truth | mean width |", "|---|---|---|"]
-    lines += [
-        f"| {r['model']} | {r['coverage']:.3f} ± {r['error']:.3f} | {r['width']:.2f} |"
-        for r in content["coverage"]
-    ]
+    for part, what in (
+        ("regions", "regions of the released sums"),
+        ("intervals", "intervals of θ"),
+    ):
+        lines += ["", f"| 95 % {what} | hold the truth | of sets | width |", "|---|---|---|---|"]
+        lines += [
+            f"| {r['model']} | {r['coverage']:.3f} ± {r['error']:.3f} | {r['sets']} "
+            f"| {'' if r['width'] is None else format(r['width'], '.2f')} |"
+            for r in content.get(part, ())
+        ]
     lines += [
         "",
         "| model | attack | AUC | TPR at 1 % FPR | ε at least | ε promised |",
@@ -302,7 +378,7 @@ def page(name: str, content: dict[str, Any]) -> str:
     lines += [
         f"| {r['model']} | {r['attack']} | {r['auc']:.3f} ± {r['auc_error']:.3f} "
         f"| {r['tpr']:.3f} | {r['epsilon']:.2f} | {r['promised'] or 'none'} |"
-        for r in content["leaks"]
+        for r in content.get("leaks", ())
     ]
     lines += [
         "",
@@ -312,7 +388,7 @@ def page(name: str, content: dict[str, Any]) -> str:
     lines += [
         f"| {r['mechanism']} | {r['correct']} of {r['guesses']} "
         f"| {r['epsilon']:.2f} | {r['promised']:g} |"
-        for r in content["canaries"]
+        for r in content.get("canaries", ())
     ]
     return "\n".join(lines) + "\n"
 

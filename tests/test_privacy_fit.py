@@ -39,7 +39,7 @@ def test_a_private_model_predicts_and_carries_its_guarantee(prepared, tmp_path):
     assert metrics.accuracy(prob, study.label[rows]) > 0.8
     note = model.certificate.notes[0]
     assert note.startswith("REHEARSAL")
-    for said in ("(3, 0.0001)", "record, one of 456", "clip", "class means", "temperature 1"):
+    for said in ("(3, 0.0001)", "record, one of 456", "clip", "class means", "no calibration"):
         assert said in note
     assert found.guarantee.epsilon == 3.0
     assert not len(study.split.validation)

@@ -5,8 +5,8 @@
    layer of ψ, as small as class − 1 columns, so that θ has few weights and little noise.
 2. θ's likelihood on what those directions show, by `release.rounds`.
 
-φ is `public`; nothing is tuned or stopped early, the temperature is 1, and there are no prediction
-sets: each would be paid for.
+φ is `public`; nothing is tuned or stopped early, and there is no calibration, no prediction set, no
+share of nearer records and no case: each would be paid for, and the last cannot be had privately.
 """
 
 from dataclasses import dataclass, field
@@ -222,8 +222,7 @@ def _guarantee(
         public=(
             "the number of units",
             "ranges, levels and gaps of the columns",
-            "temperature 1",
-            "no early stopping, tuning or prediction sets",
+            "no calibration, early stopping, tuning or prediction sets",
         ),
         rehearsal=not isinstance(source, SystemRandom),
     )

@@ -35,6 +35,7 @@ from fusionjax.crossfit import FitConfig
 from fusionjax.errors import CardError, FusionError, ModelError
 from fusionjax.fitting import Fitted, choose, fit_chosen
 from fusionjax.model import Diagnosis, Model
+from fusionjax.records import pseudonyms
 from fusionjax.records.ingest import Records, ingest
 from fusionjax.report import console
 from fusionjax.study import Study, of_model, ordered, prepare
@@ -59,6 +60,8 @@ class Config:
     """Stop at the first record that cannot be used, or go on without it and count it."""
     cache: Path | None = None
     """Folder for the records as read; by default OUT/records."""
+    pseudonyms: Path | None = None
+    """A file with a secret key: ids and groups become pseudonyms, the same for the same key."""
     ensemble: int = 0
     """Members of a deep ensemble of concatenating MLPs to compare with; 0 compares with none. Each
     takes as long to train as the MLP."""
@@ -197,6 +200,7 @@ def _ingest(config: Config, described: card.Card, tell: Reporter) -> Records:
         on_bad_record=config.on_bad_record,
         labelled=config.model is None,
         table=config.table,
+        key=config.pseudonyms and pseudonyms.read_key(config.pseudonyms),
         progress=lambda done, total: tell.advance("reading records", done, total, float("nan")),
     )
     if records.refused:

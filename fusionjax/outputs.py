@@ -1,5 +1,7 @@
 """The tables of a run: one row a patient, one row a piece of evidence."""
 
+import re
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
@@ -48,15 +50,15 @@ def predictions(
     the probability that it can be believed, `distance_m` the share of training records that lie
     nearer to the middle of them; all are empty where the patient lacks it.
     """
-    classes, predictive = np.asarray(model.card.classes), found.predictive
-    prob = np.asarray(predictive.prob, np.float64)
+    predictive, prob = found.predictive, np.asarray(found.predictive.prob, np.float64)
+    classes = np.array([_class(name) for name in model.card.classes])
     label = table["label"].to_numpy()[rows]
     frame = {
         "id": _ids(table, rows),
         "label": [classes[y] if y >= 0 else "" for y in label],
         "prediction": classes[np.asarray(predictive.top)],
         "runner_up": classes[np.asarray(predictive.runner_up)],
-        **{f"p_{name}": prob[:, k] for k, name in enumerate(classes)},
+        **{f"p_{name}": prob[:, k] for k, name in enumerate(model.card.classes)},
         "total": np.asarray(predictive.total),
         "aleatoric": np.asarray(predictive.aleatoric),
         "epistemic": np.asarray(predictive.epistemic),
@@ -128,6 +130,11 @@ def _about(
 
 def _ids(table: pd.DataFrame, rows: Int[np.ndarray, " row"]) -> np.ndarray:
     return np.array([spreadsheet_safe(name) for name in table["id"].to_numpy()[rows]], object)
+
+
+def _class(name: str) -> str:
+    """A class as a cell: a stranger's card may name it like a formula; numbers do no harm."""
+    return name if re.fullmatch(r"[+-]?\d+(\.\d*)?", name) else spreadsheet_safe(name)
 
 
 def _nearest(model: Model, found: Diagnosis) -> list[str]:

@@ -1,5 +1,7 @@
 """The tables of a run: what stands in them, where, and that no cell is a formula."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -138,6 +140,17 @@ def test_an_id_like_a_formula_is_made_safe_in_every_table(frames: Frames) -> Non
         ids = set(table["id"])
         assert plain in ids
         assert hostile not in ids
+
+
+def test_a_class_like_a_formula_is_made_safe_and_a_number_is_left(frames: Frames) -> None:
+    model, *rest = frames
+    names = ("=cmd()", "-1", "well")
+    got = predictions((model._replace(card=replace(model.card, classes=names)), *rest))
+    cells = {*got["label"], *got["prediction"], *got["runner_up"]}
+    assert cells <= {"'=cmd()", "-1", "well", ""}
+    assert {"'=cmd()", "-1"} <= cells
+    assert "p_=cmd()" in got
+    assert not got["prediction_set"].str.startswith("=").any()
 
 
 @pytest.mark.parametrize("cell", ["=1", "+1", "-1", "@a", "\ta", "\ra"])

@@ -55,6 +55,10 @@ def pooled(tmp_path_factory: pytest.TempPathFactory) -> Records:
 
 @pytest.fixture(scope="module")
 def made(pooled) -> Federation:
+    return federation(pooled)
+
+
+def federation(pooled: Records) -> Federation:
     sites = {name: Hospital(name, pooled, np.arange(*ends)) for name, ends in ENDS.items()}
 
     def ask(request: Request, names: tuple[str, ...]) -> Mapping[str, Arrays]:
@@ -114,6 +118,16 @@ def _everyone():
 
     nobody = np.arange(0)
     return Split(np.arange(30), nobody, nobody)
+
+
+def test_levels_alone_make_a_federation(tmp_path) -> None:
+    card = CARD[: CARD.index("[modalities.image]")] + (
+        '[modalities.labs]\nkind = "tabular"\ncolumns = ["smoker"]\ncategorical = ["smoker"]\n'
+    )
+    records = ingest(cards.load(small_folder.write(tmp_path, rows(), card)), tmp_path / "cache")
+    found = federation(records).fit(lambda f: federated.prepare(f, records.card))
+    (mine,) = setup.loads(found.setup).statistics
+    assert mine.levels == (("ja, früher", "no", "yes"),)
 
 
 def test_what_is_no_sum_is_refused(pooled) -> None:

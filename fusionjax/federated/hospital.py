@@ -32,9 +32,12 @@ from fusionjax.records.ingest import Records
 from fusionjax.study import of_model
 from fusionjax.types import Inputs
 
+KEPT = 16
+"""What was computed of a site's records for its last requests: many sites may share a process."""
+
 
 class Hospital(NamedTuple):
-    """A site's name, its records, and which of them the fit may read."""
+    """A site's name, its records, and which of them the fit may read; equal to itself alone."""
 
     name: str
     records: Records
@@ -54,7 +57,7 @@ def answer(hospital: Hospital, request: Request) -> Arrays:
     return _SUMS[request.task](hospital, request)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=KEPT)
 def likelihood(hospital: Hospital, setup: str) -> site.Rows:
     """The rows of θ's likelihood, each record as it is and under a draw of modality dropout."""
     given = loads(setup)
@@ -129,7 +132,7 @@ def _summary(hospital: Hospital, request: Request) -> Arrays:
     return found
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=KEPT)
 def _places_of(hospital: Hospital, setup: str) -> list[Int64[np.ndarray, " value"]]:
     """The places of the finite values in each of ψ's columns, or, without a setup, of φ's."""
     summaries = [c for rows in _summaries(hospital, setup) for c in rows.T] if setup else []
@@ -137,7 +140,7 @@ def _places_of(hospital: Hospital, setup: str) -> list[Int64[np.ndarray, " value
     return [places.place(column[np.isfinite(column)]) for column in columns]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=KEPT)
 def _columns(hospital: Hospital) -> list[Float[np.ndarray, " value"]]:
     """The values of φ's columns."""
     found = []
@@ -162,7 +165,7 @@ def _numbers(modality, raws) -> Iterator[Float[np.ndarray, "value column"]]:
         yield from (item[: modality.options.length] for raw in raws for item in raw)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=KEPT)
 def _summaries(hospital: Hospital, setup: str) -> list[Float[np.ndarray, "record column"]]:
     given: Setup = loads(setup)
     found = []
@@ -184,7 +187,7 @@ def _summarise(kind: Kind, inputs: Inputs) -> Float[Array, "record column"]:
     return SUMMARIES[kind]({}, adapters.blanked(inputs))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=KEPT)
 def _raws(hospital: Hospital) -> list[tuple]:
     raws = hospital.records.source.__getitems__(hospital.rows.tolist())
     return list(zip(*raws, strict=True))

@@ -127,12 +127,12 @@ def search(
         request = Request("places", arrays, expected, ("places",), setup)
         return np.asarray(federation.total(request)["places"], np.int64)
 
-    first = counts()
+    first = counts() if columns else np.zeros((0, places.PARTS), np.int64)
     total = first.sum(axis=1)
     rank = ranks(total)
     column = np.repeat(column, rank.shape[1])
     prefix, left = places.descend(first[column], prefix[column], rank.ravel(), depth)
-    for depth in range(1, len(places.BITS)):
+    for depth in range(1, len(places.BITS) if columns else 1):
         prefix, left = places.descend(counts(), prefix, left, depth)
     values = np.where(total[column] > 0, places.value(prefix), 0)
     return total, values.reshape(rank.shape)
@@ -145,6 +145,8 @@ def _moments(
     table: Bool[np.ndarray, " column"],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Whether a column is logged, its mean and its deviation, as in `preprocess`."""
+    if not len(table):
+        return np.zeros(0, bool), np.zeros(0, np.float32), np.zeros(0, np.float32)
     positive = table & (low > 0)
     ends = np.stack([low, high], axis=1)
     logs = np.log(np.where(positive[:, None], ends, 1.0))

@@ -167,9 +167,9 @@ def _short(trial: Trial) -> str:
 class Truth(NamedTuple):
     """Labels are drawn from this θ on the real features: the directions are the noiseless ones."""
 
-    theta: tuple[Float[np.ndarray, "class p"], ...]
+    theta: tuple[Float[Array, "class p"], ...]
     u: Float[np.ndarray, "p free"]
-    bias: Float[np.ndarray, " class"]
+    bias: Float[Array, " class"]
     bounded: release.Bounded
 
 
@@ -179,16 +179,15 @@ def _truth(found: Records, source) -> Truth:
     bounded = private.observe(jax.random.key(0), found, means, 1)
     rows, bias = _as_observed(bounded), jnp.asarray(means.bias, jnp.float32)
     fitted = laplace.fit(jax.random.key(0), rows, bias)
-    theta = tuple(np.asarray(t).mean(0) for t in fitted.theta)
+    theta = tuple(jnp.mean(t, axis=0) for t in fitted.theta)
     u = np.concatenate(theta, axis=1).T @ newton.zero_sum_basis(found.classes)
     single = bounded._replace(observations=rows, record=np.arange(len(rows.weight)))
-    return Truth(theta, u, np.asarray(bias), single)
+    return Truth(theta, u, bias, single)
 
 
 def _drawn(truth: Truth, seed: int) -> release.Bounded:
     rows = truth.bounded.observations
-    theta = tuple(jnp.asarray(t) for t in truth.theta)
-    log_p = np.asarray(log_prob(theta, jnp.asarray(truth.bias), rows.features, rows.presence))
+    log_p = np.asarray(log_prob(truth.theta, truth.bias, rows.features, rows.presence))
     label = np.argmax(log_p + np.random.default_rng(seed).gumbel(size=log_p.shape), axis=1)
     onehot = jnp.eye(log_p.shape[1])[label]
     return truth.bounded._replace(observations=rows._replace(onehot=onehot))
@@ -221,7 +220,7 @@ def _regions(config: Config, found: Records, source) -> Iterator[dict[str, Any]]
 def _intervals(config: Config, found: Records, source) -> Iterator[dict[str, Any]]:
     """How often 95 % intervals of θ's weights hold those that drew the labels."""
     truth, held = _truth(found, source), {}
-    sizes, bias = newton.sizes(truth.bounded.observations), jnp.asarray(truth.bias)
+    sizes, bias = newton.sizes(truth.bounded.observations), truth.bias
     for seed in range(config.sampled):
         trial, key = _drawn(truth, seed), jax.random.key(seed)
         open_fit = laplace.fit(key, trial.observations, bias)

@@ -164,7 +164,10 @@ def _drawn(
 
 
 class _Cells(NamedTuple):
-    """The rows, and how the parameters (μ, δ, C) move each pattern's (log s, c_1 … c_K)."""
+    """The rows, and how the parameters (μ, δ, C) move each pattern's (log s, c_1 … c_K).
+
+    Beyond the first `rows` stand rows without weight, so that few shapes are ever compiled.
+    """
 
     evidence: Float[Array, "row draw class"]
     onehot: Float[Array, "row class"]
@@ -173,6 +176,7 @@ class _Cells(NamedTuple):
     jacobian: Float[np.ndarray, "pattern move parameter"]
     fold: Int[np.ndarray, " row"]
     pattern: Int[np.ndarray, " row"]
+    rows: int
 
 
 class _Fit(NamedTuple):
@@ -199,16 +203,27 @@ def _cells(shown: Shown, patterns: Patterns, label, fold, bias) -> _Cells:
                 ]
             )
         )
-    cell = jax.nn.one_hot(fold * len(patterns) + shown.pattern, FOLDS * len(patterns))
+    rows = len(label)
+    evidence, label, fold, pattern, weight = (
+        _padded(each, rows) for each in (shown.evidence, label, fold, shown.pattern, shown.weight)
+    )
+    cell = jax.nn.one_hot(fold * len(patterns) + pattern, FOLDS * len(patterns))
     return _Cells(
-        jnp.asarray(shown.evidence),
+        jnp.asarray(evidence),
         jax.nn.one_hot(label, len(bias)),
-        jnp.asarray(shown.weight)[:, None] * cell,
+        jnp.asarray(weight)[:, None] * cell,
         jnp.asarray(bias, jnp.float32),
         np.array(moves),
         fold,
-        shown.pattern,
+        pattern,
+        rows,
     )
+
+
+def _padded(values: np.ndarray, rows: int) -> np.ndarray:
+    """Zeros at the end, up to a power of two of rows, beyond 4096 up to a multiple of that."""
+    more = -rows % min(1 << (max(rows, 1) - 1).bit_length(), 4096)
+    return np.pad(values, [(0, more), *[(0, 0)] * (values.ndim - 1)])
 
 
 def _moves(cells: _Cells, parameters: np.ndarray) -> Float[Array, "row move"]:
@@ -283,7 +298,8 @@ def _left_out(cells: _Cells, fit: _Fit) -> np.ndarray:
 
 def _log_prob_of(cells: _Cells, parameters: np.ndarray) -> Float[np.ndarray, "row class"]:
     """log P(y | X_S) of each row, for one set of parameters or one for each fold."""
-    return np.asarray(_log_prob(cells.evidence, _moves(cells, parameters), cells.bias), float)
+    found = _log_prob(cells.evidence, _moves(cells, parameters), cells.bias)
+    return np.asarray(found, float)[: cells.rows]
 
 
 @jax.jit

@@ -405,12 +405,13 @@ def test_a_loss_that_still_falls_fails_the_certificate(key, tiny):
     "fit",
     [
         partial(importance.fit, draws=2000),
+        partial(importance.fit, draws=2000, proposed=4096, degrees=10.0),
         partial(independence.fit, draws=2000),
         partial(nuts.fit, draws=1000),
         pytest.param(partial(nuts.fit, draws=800, plain=True), marks=pytest.mark.slow),
         partial(auto.fit, draws=2000),
     ],
-    ids=["importance", "independence", "nuts", "plain", "auto"],
+    ids=["importance", "student", "independence", "nuts", "plain", "auto"],
 )
 def test_exact_engines_against_quadrature(key, tiny, exact, fit):
     posterior = fit(key, *tiny)
@@ -422,6 +423,33 @@ def test_exact_engines_against_quadrature(key, tiny, exact, fit):
     np.testing.assert_allclose(sd, exact[1], rtol=0.15)
     for theta in posterior.theta:
         np.testing.assert_allclose(theta.sum(1), 0.0, atol=1e-5)
+
+
+def test_wider_proposals_are_weighed_by_what_they_are_wider(key):
+    """E under Student's t of N/t is 1; Gaussian proposals have no such weight."""
+    with jax.enable_x64(True):
+        noise, lighter = proposals._noise(key, 20_000, 6, 8.0)
+        assert not np.any(proposals._noise(key, 10, 6, None)[1])
+    weight = np.exp(np.asarray(lighter))
+    assert abs(weight.mean() - 1) < 5 * weight.std() / np.sqrt(20_000)
+    square = np.mean(weight[:, None] * np.asarray(noise) ** 2, axis=0)
+    assert np.all(np.abs(square - 1) < 0.1)
+    assert np.all(np.mean(np.asarray(noise) ** 2, axis=0) > 1.2)
+
+
+def test_wider_proposals_mend_near_separable_classes(key):
+    """Where Laplace's draws miss the tail of the posterior, wider ones have it."""
+    observations, bias, _ = simulated(2, 25, (3, 3), 2, tau=(4.0, 4.0))
+    ground = proposals.groundwork(key, observations, bias)
+    plain, wide = (
+        importance.sample(key, ground, draws=400, proposed=4096, degrees=degrees).certificate
+        for degrees in (None, 10.0)
+    )
+    assert wide.ok, wide.notes
+    assert plain.k_hat is not None
+    assert wide.k_hat is not None
+    assert wide.k_hat < plain.k_hat - 0.1
+    assert "10 degrees of freedom" in wide.notes[1]
 
 
 # Laws

@@ -1,10 +1,11 @@
 """The default: tries what is cheap, looks at the certificate, and goes on to what is dearer.
 
 A pilot of Laplace's draws is weighed by the true density. Where the weights are even, `importance`
-makes exact draws of them; where they are less so, `independence` does; else, or where either's
-certificate fails, `nuts`, and once more for as much longer as its certificate lacks. Both have a
-budget of gradients, so that records on which chains hardly move end too, with a certificate that
-fails. Its notes say what was tried, why it was left, and whether a budget was spent.
+makes exact draws of them, or of wider ones; where they are less so, `independence` does; else, or
+where their certificates fail, `nuts`, and once more for as much longer as its certificate lacks.
+Both have a budget of gradients, so that records on which chains hardly move end too, with a
+certificate that fails. Its notes say what was tried, why it was left, and whether a budget was
+spent.
 """
 
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from fusionjax.types import Key
 PILOT = 128
 EVEN = 0.25
 MIDDLING = 0.1
+DEGREES = 10.0
 MOST_LONGER = 8
 OPERATIONS = 2.4e12
 FEWEST, MOST = 20_000, 400_000
@@ -57,9 +59,10 @@ def fit(
 
 def _engines(key: Key, ground: Groundwork, draws: int, share: float) -> Iterator[Posterior]:
     """Posteriors from the cheapest on that the pilot leaves some hope for."""
-    keys = jax.random.split(key, 4)
+    keys = jax.random.split(key, 5)
     if share >= EVEN:
         yield importance.sample(keys[0], ground, draws=draws, proposed=2048)
+        yield importance.sample(keys[4], ground, draws=draws, proposed=4096, degrees=DEGREES)
     if share >= MIDDLING:
         yield independence.sample(keys[1], ground, draws=draws, proposed=16384)
     each, most = -(-max(draws, 1000) // 4), budget(ground)

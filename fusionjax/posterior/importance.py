@@ -24,24 +24,29 @@ def fit(
     *,
     draws: int = 400,
     proposed: int = 2048,
+    degrees: float | None = None,
 ) -> Posterior:
     """`draws` equally weighted draws in float32, out of `proposed` or of as many.
 
-    `ess_bulk` is the effective number of the weighted proposals. Raises ValueError where
-    `observations` cannot be followed (see `check`).
+    With `degrees` of freedom the proposals are Student's t given τ, and not Gaussian. `ess_bulk` is
+    the effective number of the weighted proposals. Raises ValueError where `observations` cannot be
+    followed (see `check`).
     """
     scale_key, draw_key = jax.random.split(key)
     ground = proposals.groundwork(scale_key, observations, bias)
-    return sample(draw_key, ground, draws=draws, proposed=proposed)
+    return sample(draw_key, ground, draws=draws, proposed=proposed, degrees=degrees)
 
 
-def sample(key: Key, ground: Groundwork, *, draws: int, proposed: int) -> Posterior:
+def sample(
+    key: Key, ground: Groundwork, *, draws: int, proposed: int, degrees: float | None = None
+) -> Posterior:
     """`fit` from its groundwork on."""
     draw_key, pick_key = jax.random.split(key)
     count = max(draws, proposed)
-    found = proposals.draw(draw_key, ground, count)
+    found = proposals.draw(draw_key, ground, count, degrees)
     log_weight, _ = psis.smooth(found.log_ratio)
     chosen = psis.resample(pick_key, log_weight, draws)
+    kind = "proposals" if degrees is None else f"proposals of {degrees:g} degrees of freedom"
     certificate = verdict(
         "importance",
         ground.observations,
@@ -49,7 +54,7 @@ def sample(key: Key, ground: Groundwork, *, draws: int, proposed: int) -> Poster
         ess_bulk=psis.effective(log_weight),
         log_ratio=found.log_ratio,
         likelihood_evaluations=ground.scales.evaluations + count,
-        notes=(describe(ground.scales), f"{draws} draws resampled from {count} proposals"),
+        notes=(describe(ground.scales), f"{draws} draws resampled from {count} {kind}"),
     )
     theta = proposals.theta(found.u[chosen], newton.sizes(ground.observations))
     return Posterior(theta, jnp.asarray(found.tau[chosen], jnp.float32), certificate)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
+from scipy.special import gammaln
 
 from fusionjax.posterior import newton, psis
 from fusionjax.posterior import scales as scale
@@ -60,17 +61,24 @@ def groundwork(key: Key, observations: Observations, bias: Float[Array, " class"
     return Groundwork(observations, bias, exact, exact_bias, scales, started)
 
 
-def draw(key: Key, ground: Groundwork, count: int) -> Proposals:
-    """`count` draws in no order, each at the price of one evaluation of the likelihood."""
+def draw(key: Key, ground: Groundwork, count: int, degrees: float | None = None) -> Proposals:
+    """`count` draws in no order, each at the price of one evaluation of the likelihood.
+
+    With `degrees` of freedom they are Student's t given τ and not Gaussian: wider, for a posterior
+    with heavier tails; `log_ratio` then has the ratio of the two in it.
+    """
     scales, observations = ground.scales, ground.exact
     point_key, noise_key = jax.random.split(key)
     points = min(count, len(scales.tau))
     each = -(-count // points)
     with jax.enable_x64(True):
         tau = jnp.asarray(scales.tau[psis.resample(point_key, scales.log_weight, points)])
-        u = _place(noise_key, tau, scales.surrogate, newton.sizes(observations), each)[:count]
+        sizes = newton.sizes(observations)
+        u, lighter = _place(noise_key, tau, scales.surrogate, sizes, each, degrees)
+        u = u[:count]
         gains = ground.gains or partial(_gains, observations=observations, bias=ground.exact_bias)
         log_ratio = np.asarray(_log_ratio(u, scales.surrogate, gains(u, scales.surrogate.centre)))
+        log_ratio = log_ratio + np.asarray(lighter)[:count]
         return Proposals(np.asarray(u), np.tile(tau, (each, 1))[:count], log_ratio)
 
 
@@ -83,17 +91,33 @@ def theta(
     return tuple(jnp.asarray(part) for part in np.split(whole, np.cumsum(sizes)[:-1], axis=2))
 
 
-@partial(jax.jit, static_argnames=("sizes", "each"))
-def _place(key, tau, surrogate, sizes, each):
-    """`each` draws of u for every τ, all τ in turn: the first draws have each another τ."""
+@partial(jax.jit, static_argnames=("sizes", "each", "degrees"))
+def _place(key, tau, surrogate, sizes, each, degrees):
+    """`each` draws of u for every τ, all τ in turn: the first draws have each another τ.
+
+    And the log of the Gaussian's density there less that of what they were drawn from.
+    """
 
     def one(at):
         point_key, tau = at
-        noise = jax.random.normal(point_key, (each, surrogate.centre.size), tau.dtype)
-        return gaussian.place(noise, tau, gaussian.given(tau, surrogate, sizes), sizes)
+        noise, lighter = _noise(point_key, each, surrogate.centre.size, degrees)
+        return gaussian.place(noise, tau, gaussian.given(tau, surrogate, sizes), sizes), lighter
 
-    placed = lax.map(one, (jax.random.split(key, len(tau)), tau))
-    return placed.transpose(1, 0, 2, 3).reshape(-1, *surrogate.centre.shape)
+    placed, lighter = lax.map(one, (jax.random.split(key, len(tau)), tau))
+    return placed.transpose(1, 0, 2, 3).reshape(-1, *surrogate.centre.shape), lighter.T.ravel()
+
+
+def _noise(key, count, size, degrees):
+    """Standard noise [count, size], and log N(noise) less the log of the density it is from."""
+    if degrees is None:
+        return jax.random.normal(key, (count, size), jnp.float64), jnp.zeros(count, jnp.float64)
+    normal_key, scale_key = jax.random.split(key)
+    chi = 2 * jax.random.gamma(scale_key, degrees / 2, (count, 1), jnp.float64)
+    noise = jax.random.normal(normal_key, (count, size), jnp.float64) * jnp.sqrt(degrees / chi)
+    square = jnp.sum(noise**2, axis=1)
+    constant = gammaln((degrees + size) / 2) - gammaln(degrees / 2) - size / 2 * np.log(degrees / 2)
+    student = constant - (degrees + size) / 2 * jnp.log1p(square / degrees)
+    return noise, -square / 2 - student
 
 
 _gains = jax.jit(newton.gains)

@@ -8,8 +8,16 @@ P(y | X) = exp(b_y + Σ_i o_i θ_{i,y}·F_i)/Z with a posterior over θ:
 This file is the table of contents. Names are imported when they are first used.
 """
 
+import os
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
+
+# Compiled for a CPU, jaxlib 0.10.2 returns wrong sums of products over many rows (jax issue 39103).
+# The fusion at fault is switched off, which takes effect until JAX computes for the first time.
+_FUSION = "--xla_cpu_experimental_ynn_fusion_type"
+if version("jaxlib") == "0.10.2" and _FUSION not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FUSION}=".strip()
 
 _HOMES = {
     "load_card": ("fusionjax.card", "load"),

@@ -13,6 +13,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from benchmarks.gaps import cohort as cohorts
+from benchmarks.gaps import spoilt
 from benchmarks.gaps.cohort import Cohort, Part
 from benchmarks.gaps.handlers import HANDLERS, fit_all, nll, oracle, scores
 from fusionjax import acquisition, card, metrics, presence, study
@@ -22,12 +23,13 @@ from fusionjax.corrupt import noise
 from fusionjax.corrupt.swap import donors, exchanged
 from fusionjax.missing import gaussian
 from fusionjax.missing.types import every_pattern
-from fusionjax.records.ingest import ingest
+from fusionjax.records.ingest import Records, ingest
 
 DIALS = world.Dials(severity=1.0)
 RATES = (0.0, 0.3, 0.6)
 MECHANISMS = ("mcar", "mar", "mnar", "by_site", "exclusive")
 GRID_HANDLERS = ("drop", "gaussian", "absence", "zero")
+STRENGTHS = (0.0, 0.25, 0.5, 1.0)
 SITES = 3
 OWNED = jnp.array([[True, True, False, True], [True, False, True, True], [False, True, True, True]])
 
@@ -43,15 +45,16 @@ def run(
         cohort = cohorts.encoded(prepared, width)
         inputs = next(study.ordered(prepared, prepared.split.train[:256])).inputs
         cost = _cost(cohort, inputs, runs)
+        params = fit_all(cohort.train, cohort.bias)
+        spoils = _spoils(cohort, params, prepared, records)
     truth = world.sample(np.random.default_rng(0), world.make(DIALS), patients)
-    params = fit_all(cohort.train, cohort.bias)
     return {
         "patients": patients,
         "columns_a_modality": width,
         "severity": DIALS.severity,
         **_patterns(cohort, params, truth),
         "grid": {m: _grid(cohort, m) for m in mechanisms},
-        "corruptions": _corruptions(cohort, params),
+        "corruptions": {**_corruptions(cohort, params), **spoils},
         "acquisition": _acquisition(cohort, params["gaussian"]),
         "cost": cost,
     }
@@ -89,21 +92,20 @@ def _patterns(cohort: Cohort, params: dict, truth: world.Cohort) -> dict[str, An
 
 
 def _grid(cohort: Cohort, mechanism: str) -> list[dict[str, Any]]:
-    """Test NLL of some handlers at each rate of loss in training and at test."""
+    """Scores of some handlers at each rate of loss in training and at test."""
     found = []
     for p_train in RATES:
         train = cohorts.showing(cohort.train, _lost(mechanism, cohort.train, p_train, 1))
         params = fit_all(train, cohort.bias, GRID_HANDLERS)
         for p_test in RATES:
             test = cohorts.showing(cohort.test, _lost(mechanism, cohort.test, p_test, 2))
-            losses = {
-                name: round(
-                    nll(cohorts.prob(HANDLERS[name], params[name], cohort.bias, test), test.label),
-                    4,
+            each = {
+                name: scores(
+                    cohorts.prob(HANDLERS[name], params[name], cohort.bias, test), test.label
                 )
                 for name in GRID_HANDLERS
             }
-            found.append({"p_train": p_train, "p_test": p_test, "nll": losses})
+            found.append({"p_train": p_train, "p_test": p_test, **each})
     return found
 
 
@@ -127,10 +129,10 @@ def _lost(mechanism: str, part: Part, rate: float, seed: int) -> Bool[Array, "ro
 
 
 def _corruptions(cohort: Cohort, params: dict) -> dict[str, list[dict[str, Any]]]:
-    """NLL and accuracy as a growing share of modalities is another patient's, or noisy."""
+    """Scores as a growing share of modalities is another patient's, or noisy."""
     curves: dict[str, list[dict[str, Any]]] = {"swap": [], "noise": []}
     test, key = cohort.test, jax.random.key(3)
-    for strength in (0.0, 0.1, 0.25, 0.5, 1.0):
+    for strength in STRENGTHS:
         rates = jnp.full(len(test.features), 0.5 * strength)
         donor = donors(key, test.presence, rates, jnp.asarray(test.label))
         swapped = test._replace(features=exchanged(test.features, donor))
@@ -142,12 +144,26 @@ def _corruptions(cohort: Cohort, params: dict) -> dict[str, list[dict[str, Any]]
             )
         )
         for name, part in (("swap", swapped), ("noise", noisy)):
-            said = {
-                n: cohorts.prob(HANDLERS[n], params[n], cohort.bias, part) for n in GRID_HANDLERS
-            }
-            each = {n: scores(prob, part.label) for n, prob in said.items()}
-            curves[name].append({"strength": strength, **each})
+            curves[name].append({"strength": strength, **_each(cohort, params, part)})
     return curves
+
+
+def _spoils(
+    cohort: Cohort, params: dict, prepared: study.Study, records: Records
+) -> dict[str, list[dict[str, Any]]]:
+    """Scores as one modality of every patient is corrupted before it is read."""
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for strength in STRENGTHS:
+        for name, (_, part) in spoilt.parts(cohort, prepared, records, strength).items():
+            point = {"strength": strength, **_each(cohort, params, part)}
+            curves.setdefault(name, []).append(point)
+    return curves
+
+
+def _each(cohort: Cohort, params: dict, part: Part) -> dict[str, dict[str, float]]:
+    """Every handler's scores."""
+    said = {n: cohorts.prob(h, params[n], cohort.bias, part) for n, h in HANDLERS.items()}
+    return {n: scores(prob, part.label) for n, prob in said.items()}
 
 
 def _acquisition(cohort: Cohort, params: gaussian.Params) -> dict[str, Any]:

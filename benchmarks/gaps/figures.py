@@ -34,14 +34,15 @@ def _grids(grid: dict[str, list[dict[str, Any]]], path: Path) -> Path:
     """NLL by rate of loss in training and at test, a panel for each mechanism and handler."""
     from matplotlib import pyplot
 
-    handlers = list(next(iter(grid.values()))[0]["nll"])
+    first = next(iter(grid.values()))[0]
+    handlers = [name for name in first if name not in ("p_train", "p_test")]
     figure, panels = pyplot.subplots(len(grid), len(handlers), figsize=(9, 1.9 * len(grid)))
     for row, (mechanism, cells) in zip(np.atleast_2d(panels), grid.items(), strict=True):
         rates = sorted({cell["p_train"] for cell in cells})
         ticks = [f"{rate:g}" for rate in rates]
-        every = [loss for cell in cells for loss in cell["nll"].values()]
+        every = [cell[handler]["nll"] for cell in cells for handler in handlers]
         for axes, handler in zip(row, handlers, strict=True):
-            values = np.array([cell["nll"][handler] for cell in cells])
+            values = np.array([cell[handler]["nll"] for cell in cells])
             square = values.reshape(len(rates), len(rates))
             _heat(axes, square, ticks, ticks, (min(every), max(every)))
             axes.set_title(f"{mechanism}, {handler}", fontsize=8)
@@ -54,15 +55,20 @@ def _curves(corruptions: dict[str, list[dict[str, Any]]], path: Path) -> Path:
     """NLL by strength of each corruption."""
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(corruptions), figsize=(8, 2.8))
-    for axes, (name, points) in zip(np.atleast_1d(panels), corruptions.items(), strict=True):
+    columns = 5
+    rows = -(-len(corruptions) // columns)
+    size = (2.4 * columns, 2.3 * rows)
+    figure, panels = pyplot.subplots(rows, columns, figsize=size, squeeze=False)
+    for axes in panels.ravel()[len(corruptions) :]:
+        axes.set_axis_off()
+    for axes, (name, points) in zip(panels.ravel(), corruptions.items(), strict=False):
         for way in (key for key in points[0] if key != "strength"):
             strength, loss = zip(*((p["strength"], p[way]["nll"]) for p in points), strict=True)
             axes.plot(strength, loss, marker="o", markersize=3, label=way)
         axes.set_title(name, fontsize=9)
         axes.set_xlabel("strength", fontsize=8)
         axes.set_ylabel("NLL, nats", fontsize=8)
-        axes.legend(fontsize=7)
+    panels[0, 0].legend(fontsize=6)
     return _saved(figure, path)
 
 

@@ -119,7 +119,9 @@ def compare(rows: int, p: int, classes: int, repeats: int, peers: str | None) ->
         result: dict[str, Any] = {"rows": rows, "features": p, "classes": classes}
         result |= {"ours_first_s": mine.run()["seconds"]}
         if peers is None:
-            return result | _summary("ours", [mine.run() for _ in range(repeats)])
+            result |= _summary("ours", [mine.run() for _ in range(repeats)])
+            mine.close()
+            return result
         module = "benchmarks.peers.laplace_torch"
         trials = {size: Worker(peers, module, path, str(size)) for size in BATCHES}
         took = {size: [w.run() for _ in range(2)][1]["seconds"] for size, w in trials.items()}

@@ -10,8 +10,9 @@ probabilities depend: so covariances are compared after the mean over the classe
 peer gets the batch size with which it is fastest.
 
 Then one pass of the Hessian over more and more rows and weights, against the product of two
-matrices of the same machine, in float32 and in turn: a Hessian counts N·p²·K(K−1) operations. A few
-minutes on two cores.
+matrices of the same machine, in float32 and in turn. A Hessian counts N·p²·K(K−1) operations; a
+large one is done with fewer, since half of what is off the diagonal is, so the ratio may exceed 1.
+A few minutes on two cores.
 """
 
 import argparse

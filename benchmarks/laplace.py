@@ -10,8 +10,9 @@ probabilities depend: so covariances are compared after the mean over the classe
 peer gets the batch size with which it is fastest.
 
 Then one pass of the Hessian over more and more rows and weights, against the product of two
-matrices of the same machine, in float32 and in turn: a Hessian counts N·p²·K(K−1) operations. A few
-minutes on two cores.
+matrices of the same machine, in float32 and in turn. A Hessian counts N·p²·K(K−1) operations; a
+large one is done with fewer, since half of what is off the diagonal is, so the ratio may exceed 1.
+A few minutes on two cores.
 """
 
 import argparse
@@ -119,7 +120,9 @@ def compare(rows: int, p: int, classes: int, repeats: int, peers: str | None) ->
         result: dict[str, Any] = {"rows": rows, "features": p, "classes": classes}
         result |= {"ours_first_s": mine.run()["seconds"]}
         if peers is None:
-            return result | _summary("ours", [mine.run() for _ in range(repeats)])
+            result |= _summary("ours", [mine.run() for _ in range(repeats)])
+            mine.close()
+            return result
         module = "benchmarks.peers.laplace_torch"
         trials = {size: Worker(peers, module, path, str(size)) for size in BATCHES}
         took = {size: [w.run() for _ in range(2)][1]["seconds"] for size, w in trials.items()}

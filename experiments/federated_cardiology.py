@@ -5,7 +5,10 @@
 heart: each hospital is a process of its own behind Flower, over TLS with authenticated sites and
 sums under secure aggregation (`--no-secure` for sums that the coordinator sees site by site). Three
 fits: of all four; with one hospital killed midway, so that it must equal pooling the other three;
-and of all four again when that one is back. Needs the extra `federation`.
+and of all four again when that one is back. Needs the extra `federation`. 24 minutes on two cores
+that other work shared, most of it waiting: a SuperNode looks for messages every three seconds, and
+each of some 80 sums takes four rounds of them. Expect θ to differ from pooling by less than 1e-5 in
+every draw of all three fits; it was 0 in float32.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """Promises are refused where they would not hold, sums are as sensitive as said, noise as wide."""
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import jax
@@ -308,6 +309,10 @@ def test_public_ranges_give_phi_and_psi_without_a_record(tmp_path):
     np.testing.assert_allclose(plan.statistics.mean, [np.log(10), 60], rtol=1e-6)
     # crp, age, sex = m, and whether crp is missing.
     assert plan.weight.shape == (2 * 4, 4)
+    many = public._plan(replace(modality, columns=("age", "sex"), name="more"), stated)
+    own = many.statistics._replace(levels=(("f", "m"), ("a", "b", "c")))
+    assert public.same((own, plan.statistics), (many._replace(statistics=own), plan))
+    assert not public.same((own,), (many,))
     with pytest.raises(PrivacyError, match="bnp"):
         public._plan(Modality("labs", "tabular", ("bnp",), options=TabularOptions()), stated)
     with pytest.raises(PrivacyError, match="image"):

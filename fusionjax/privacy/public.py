@@ -93,10 +93,13 @@ def plans(card: Card, public: Public) -> tuple[Plan, ...]:
 
 def same(statistics: tuple[Any, ...], found: tuple[Plan, ...]) -> bool:
     """Whether a study's statistics are these, and not its records' own."""
-    pairs = zip(statistics, (p.statistics for p in found), strict=True)
-    return all(
-        type(a) is type(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
-        for a, b in pairs
+    fields = [
+        pair
+        for a, plan in zip(statistics, found, strict=True)
+        for pair in zip(a, plan.statistics, strict=False)
+    ]
+    return all(isinstance(s, tabular.Statistics) for s in statistics) and all(
+        np.array_equal(x, y) if isinstance(y, np.ndarray) else x == y for x, y in fields
     )
 
 

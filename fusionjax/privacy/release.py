@@ -54,8 +54,8 @@ class Expansion(NamedTuple):
     """The log-likelihood around u = `at` with what is known of its noise.
 
     The noise on `slope` has deviation `slope_deviation`, entries of `curvature` have the posterior
-    variance `variance`. `design` are invented features
-    with the second moments that the first round released.
+    variance `variance`. `design` are invented features with the second moments that the first
+    round released.
     """
 
     at: Float[np.ndarray, "p free"]

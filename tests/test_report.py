@@ -570,7 +570,8 @@ def test_ledgers_need_no_contrasts_and_no_labels(tmp_path):
 @pytest.mark.parametrize(
     "part",
     [
-        *("models", "patterns", "reliability", "posterior", "temperature"),
+        *("models", "patterns", "reliability", "posterior", "calibration"),
+        *("risk_coverage", "triage", "subgroups"),
         *("refused", "warnings", "history", "truth", "provenance"),
     ],
 )

@@ -43,8 +43,8 @@ def conflict(smoke: bool) -> dict[str, Any]:
 
 
 def of_clinic(smoke: bool) -> dict[str, Any]:
-    """A clinic of 3,000 patients; of 400 for a smoke test."""
-    return clinic.run(400, 4, 3, ("mcar",)) if smoke else clinic.run(3000, 8, 15)
+    """A clinic of 3,000 patients; of 300 and three patterns for a smoke test."""
+    return clinic.run(300, 4, 1, ("mcar",), (1.0,), 3) if smoke else clinic.run(3000, 8, 15)
 
 
 def of_heart(smoke: bool) -> dict[str, Any]:

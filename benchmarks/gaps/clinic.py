@@ -35,9 +35,14 @@ OWNED = jnp.array([[True, True, False, True], [True, False, True, True], [False,
 
 
 def run(
-    patients: int, width: int, runs: int, mechanisms: tuple[str, ...] = MECHANISMS
+    patients: int,
+    width: int,
+    runs: int,
+    mechanisms: tuple[str, ...] = MECHANISMS,
+    strengths: tuple[float, ...] = STRENGTHS,
+    patterns: int = 15,
 ) -> dict[str, Any]:
-    """All of it, on one clinic; JSON values."""
+    """All of it, on one clinic, for the first `patterns` of 15; JSON values."""
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder) / "clinic", DIALS, patients, 0)
         records = ingest(card.load(path), Path(folder) / "cache")
@@ -46,24 +51,24 @@ def run(
         inputs = next(study.ordered(prepared, prepared.split.train[:256])).inputs
         cost = _cost(cohort, inputs, runs)
         params = fit_all(cohort.train, cohort.bias)
-        spoils = _spoils(cohort, params, prepared, records)
+        spoils = _spoils(cohort, params, prepared, records, strengths)
     truth = world.sample(np.random.default_rng(0), world.make(DIALS), patients)
     return {
         "patients": patients,
         "columns_a_modality": width,
         "severity": DIALS.severity,
-        **_patterns(cohort, params, truth),
+        **_patterns(cohort, params, truth, patterns),
         "grid": {m: _grid(cohort, m) for m in mechanisms},
-        "corruptions": {**_corruptions(cohort, params), **spoils},
+        "corruptions": {**_corruptions(cohort, params, strengths), **spoils},
         "acquisition": _acquisition(cohort, params["gaussian"]),
         "cost": cost,
     }
 
 
-def _patterns(cohort: Cohort, params: dict, truth: world.Cohort) -> dict[str, Any]:
+def _patterns(cohort: Cohort, params: dict, truth: world.Cohort, patterns: int) -> dict[str, Any]:
     """NLL, accuracy, ECE and AURC by pattern, and the handler that validation chose."""
     bias, found, validation = cohort.bias, [], {name: [] for name in HANDLERS}
-    for pattern in np.asarray(presence.patterns(len(cohort.encoders))):
+    for pattern in np.asarray(presence.patterns(len(cohort.encoders)))[:patterns]:
         held, test = (_only(part, pattern) for part in (cohort.validation, cohort.test))
         said = {n: cohorts.prob(h, params[n], bias, test) for n, h in HANDLERS.items()}
         for name, handler in HANDLERS.items():
@@ -128,11 +133,13 @@ def _lost(mechanism: str, part: Part, rate: float, seed: int) -> Bool[Array, "ro
     return getattr(presence, mechanism)(key, part.presence, rates)
 
 
-def _corruptions(cohort: Cohort, params: dict) -> dict[str, list[dict[str, Any]]]:
+def _corruptions(
+    cohort: Cohort, params: dict, strengths: tuple[float, ...]
+) -> dict[str, list[dict[str, Any]]]:
     """Scores as a growing share of modalities is another patient's, or noisy."""
     curves: dict[str, list[dict[str, Any]]] = {"swap": [], "noise": []}
     test, key = cohort.test, jax.random.key(3)
-    for strength in STRENGTHS:
+    for strength in strengths:
         rates = jnp.full(len(test.features), 0.5 * strength)
         donor = donors(key, test.presence, rates, jnp.asarray(test.label))
         swapped = test._replace(features=exchanged(test.features, donor))
@@ -149,11 +156,15 @@ def _corruptions(cohort: Cohort, params: dict) -> dict[str, list[dict[str, Any]]
 
 
 def _spoils(
-    cohort: Cohort, params: dict, prepared: study.Study, records: Records
+    cohort: Cohort,
+    params: dict,
+    prepared: study.Study,
+    records: Records,
+    strengths: tuple[float, ...],
 ) -> dict[str, list[dict[str, Any]]]:
     """Scores as one modality of every patient is corrupted before it is read."""
     curves: dict[str, list[dict[str, Any]]] = {}
-    for strength in STRENGTHS:
+    for strength in strengths:
         for name, (_, part) in spoilt.parts(cohort, prepared, records, strength).items():
             point = {"strength": strength, **_each(cohort, params, part)}
             curves.setdefault(name, []).append(point)

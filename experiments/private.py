@@ -162,10 +162,8 @@ def _peer(peer: Path, seen: Records, new: Records, epsilon: float) -> np.ndarray
 
 
 def _short(trial: Trial) -> str:
-    scores = trial.log_prob.items()
-    return ", ".join(
-        f"{n} {float(metrics.accuracy(np.exp(p), trial.label)):.3f}" for n, p in scores
-    )
+    each = trial.log_prob.items()
+    return ", ".join(f"{n} {float(metrics.accuracy(np.exp(p), trial.label)):.3f}" for n, p in each)
 
 
 class Truth(NamedTuple):
@@ -291,9 +289,8 @@ def _plain(found: Records, dropout: bool) -> attack.Fit:
 
     def fit(member: Bool[np.ndarray, " record"]) -> Float[np.ndarray, "record class"]:
         bias = _frequencies(found, member)
-        mode = newton.solve(
-            tau, rows._replace(weight=weight * jnp.asarray(member, jnp.float32)[index]), bias
-        )
+        shown = rows._replace(weight=weight * jnp.asarray(member, jnp.float32)[index])
+        mode = newton.solve(tau, shown, bias)
         scale = np.asarray(newton.columns(jnp.asarray(tau), newton.sizes(rows)))[:, None]
         theta = proposals.theta((scale * np.asarray(mode.z))[None], newton.sizes(rows))
         return np.asarray(log_prob(tuple(t[0] for t in theta), bias, features, here))

@@ -7,7 +7,9 @@ PEER is an environment of its own with diffprivlib (0.6.6 needs scikit-learn bel
 --peer its rows are left out. Writes results/private_NAME.json and .md: accuracy and NLL at ε = 1, 3
 and 8 beside fits without privacy; how often 95 % intervals hold the θ that drew the labels, on the
 real features; and what membership inference finds. The noise comes from the operating system's
-generator, so that no two runs agree in every digit. EXPECTED
+generator, so that no two runs agree in every digit. Two to five minutes. Expect of breast cancer at
+ε = 1, 3, 8 accuracy 0.920, 0.933, 0.925 and NLL 0.294, 0.199, 0.192 (not private
+0.973 and 0.089), of heart 0.699, 0.745, 0.771 and 0.575, 0.520, 0.479 (0.796 and 0.431).
 """
 
 import subprocess
@@ -59,11 +61,11 @@ class Config(repeat.Config):
     seeds: int = 10
     epsilons: tuple[float, ...] = (1.0, 3.0, 8.0)
     delta: float = 1e-4
-    simulated: int = 100
+    simulated: int = 50
     """Sets of labels drawn from a known θ, to count which regions hold it."""
-    sampled: int = 20
+    sampled: int = 6
     """Those of which θ's posterior is drawn too, to count which intervals do."""
-    shadows: int = 32
+    shadows: int = 24
     peer: Path | None = None
     """The python of an environment that has diffprivlib."""
 
@@ -160,8 +162,8 @@ def _peer(peer: Path, seen: Records, new: Records, epsilon: float) -> np.ndarray
 
 
 def _short(trial: Trial) -> str:
-    scores = {n: metrics.accuracy(np.exp(p), trial.label) for n, p in trial.log_prob.items()}
-    return ", ".join(f"{name} {float(value):.3f}" for name, value in scores.items())
+    each = trial.log_prob.items()
+    return ", ".join(f"{n} {float(metrics.accuracy(np.exp(p), trial.label)):.3f}" for n, p in each)
 
 
 class Truth(NamedTuple):
@@ -235,11 +237,10 @@ def _intervals(config: Config, found: Records, source) -> Iterator[dict[str, Any
 
 def _held(name: str, inside: Bool[np.ndarray, "set weight"], width: float | None) -> dict[str, Any]:
     by_set = inside.mean(axis=1)
-    error = float(by_set.std(ddof=1) / np.sqrt(len(by_set)))
     return {
         "model": name,
         "coverage": float(by_set.mean()),
-        "error": error,
+        "error": float(by_set.std(ddof=1) / np.sqrt(len(by_set))),
         "width": width,
         "sets": len(by_set),
     }
@@ -288,9 +289,8 @@ def _plain(found: Records, dropout: bool) -> attack.Fit:
 
     def fit(member: Bool[np.ndarray, " record"]) -> Float[np.ndarray, "record class"]:
         bias = _frequencies(found, member)
-        mode = newton.solve(
-            tau, rows._replace(weight=weight * jnp.asarray(member, jnp.float32)[index]), bias
-        )
+        shown = rows._replace(weight=weight * jnp.asarray(member, jnp.float32)[index])
+        mode = newton.solve(tau, shown, bias)
         scale = np.asarray(newton.columns(jnp.asarray(tau), newton.sizes(rows)))[:, None]
         theta = proposals.theta((scale * np.asarray(mode.z))[None], newton.sizes(rows))
         return np.asarray(log_prob(tuple(t[0] for t in theta), bias, features, here))
@@ -301,8 +301,7 @@ def _plain(found: Records, dropout: bool) -> attack.Fit:
 def _observed(found: Records, dropout: bool, seed: int) -> tuple[Observations, Array]:
     """Every column of the records as observations, and the record of each row."""
     features = tuple(jnp.asarray(f, jnp.float32) for f in found.features)
-    rates = jnp.full(len(features), 0.5)
-    here = jnp.asarray(found.presence)
+    here, rates = jnp.asarray(found.presence), jnp.full(len(features), 0.5)
     shown, weight, index = augment(jax.random.key(seed), here, rates, int(dropout))
     label = jnp.asarray(found.label)[index]
     turned = tuple(f[index] for f in features)

@@ -43,7 +43,7 @@ class FitConfig:
     """Weights in θ for an untrained encoder at most: class − 1 for each feature it keeps."""
     folds: int = 4
     """Members of the model, where an encoder is trained."""
-    posterior: Literal["auto", "laplace", "importance", "independence", "nuts"] = "laplace"
+    posterior: Literal["auto", "laplace", "importance", "independence", "nuts", "svi"] = "laplace"
     """The engine for θ; auto takes the cheapest that certifies itself, nuts is the reference."""
     draws: int = 400
     """Draws of θ (with nuts: in each of four chains)."""

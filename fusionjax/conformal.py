@@ -16,29 +16,11 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from fusionjax.errors import FusionError
 
-NO_PROMISE = 2.0
 FEWEST = 50
 
 Prob = Float[np.ndarray, "n class"]
 Score = Float[np.ndarray, "n class"]
 Limit = Float[np.ndarray, " n"]
-
-
-def threshold(prob: Prob, label: Int[np.ndarray, " n"], coverage: float = 0.9) -> float:
-    """The least probability that a class needs to enter the set (LAC).
-
-    `NO_PROMISE`, which no probability reaches, where the records are too few.
-    """
-    found = limit(of_label(lac(prob), label), coverage)
-    return NO_PROMISE if math.isnan(found) else max(1 - found, 0.0)
-
-
-def sets(prob: Prob, least: float) -> Bool[np.ndarray, "n class"]:
-    """Classes with at least that probability, and the likeliest; none if nothing was promised."""
-    if least >= NO_PROMISE:
-        return np.zeros(prob.shape, bool)
-    likeliest = prob == prob.max(axis=1, keepdims=True)
-    return (prob >= least - 1e-12) | likeliest
 
 
 def lac(prob: Prob) -> Score:

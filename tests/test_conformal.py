@@ -53,17 +53,6 @@ def test_coverage_follows_the_beta_law(kind):
     assert not follows(np.array(loose), n, n)
 
 
-def test_the_threshold_is_lac_and_its_likeliest_class_only_adds():
-    prob, label = world(np.random.default_rng(1), 500)
-    least = conformal.threshold(prob[:200], label[:200], 0.9)
-    most = conformal.limit(conformal.of_label(conformal.lac(prob[:200]), label[:200]), 0.9)
-    assert least == pytest.approx(1 - most)
-    np.testing.assert_array_equal(
-        conformal.sets(prob[200:], least),
-        conformal.members(conformal.lac(prob[200:]), np.full(300, most)),
-    )
-
-
 def strata(rng, sizes):
     """Strata of unequal difficulty, so that one limit for all would cover them unequally."""
     parts = [
@@ -143,9 +132,6 @@ def test_the_smallest_number_that_can_promise(coverage, fewest):
 
 def test_too_few_records_promise_nothing_and_say_so():
     prob = np.array([[0.9, 0.1]] * 8)
-    least = conformal.threshold(prob, np.zeros(8, int), 0.9)
-    assert least == conformal.NO_PROMISE
-    assert not conformal.sets(prob, least).any()
     limits = conformal.by_stratum(np.zeros(8), np.repeat("x", 8), 0.9)
     assert limits.limit == {"x": None}
     assert limits.marginal == ("x",)
@@ -179,7 +165,6 @@ def test_aps_and_raps_in_closed_form():
 
 def test_sets_are_never_empty_where_something_is_promised():
     prob = np.array([[0.4, 0.35, 0.25]])
-    np.testing.assert_array_equal(conformal.sets(prob, 0.99), [[True, False, False]])
     chosen = conformal.members(conformal.lac(prob), np.array([0.0]))
     np.testing.assert_array_equal(chosen, [[True, False, False]])
 

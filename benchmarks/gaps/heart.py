@@ -6,6 +6,7 @@ a patient has no value is missing; single values within a block are the encoder'
 
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from benchmarks.gaps import cohort as cohorts
+from benchmarks.gaps import laws
 from benchmarks.gaps.handlers import HANDLERS, fit_all, nll, scores
 from experiments.cards import heart
 from fusionjax import calibrate, card, metrics, study
@@ -83,11 +85,14 @@ def _hospital(source: Path, holdout: str) -> tuple[dict[str, Any], Said]:
         said[name] = _tempered(held, test, cohort.validation.label, prior)
     losses = {name: nll(held, cohort.validation.label) for name, (held, _) in said.items()}
     chosen = min(losses, key=losses.__getitem__)
+    chosen_prob = partial(cohorts.prob, HANDLERS[chosen], params[chosen], cohort.bias)
+    names = [modality.name for modality in prepared.card.modalities]
     label = cohort.test.label
     order = prepared.table["id"].to_numpy()
     columns = table.set_index("id").loc[order, list(_columns(prepared))].to_numpy(float)
     found: dict[str, Any] = {n: scores(test, label) for n, (_, test) in said.items()}
     found |= {"chosen_handler": chosen, "chosen": found[chosen], "records": len(label)}
+    found["laws"] = laws.reported(chosen_prob, cohort.test, names, prior)
     rivals = tuple(_boosted(columns, prepared, kind, prior) for kind in BOOSTED)
     best = Said(label, said[chosen][1], rivals)
     return found | _gaps(best), best

@@ -130,7 +130,7 @@ def _drive(
     """Start the fits, kill the leaver midway through the second, start it again for the third."""
     pair = deployment.supernode(at, config.leaver, folder)
     processes += pair
-    card = str((config.out / "dataset" / "dataset.toml").absolute())
+    card = str(place_card("heart", config.out / "coordinator").absolute())
     told = {"card": card, "out": str(out), "secure": config.secure, "deadline": config.deadline}
     told |= {"opened": False, "fits": 3, "sites": 4, "patience": config.patience}
     deployment.run(at, told | {"draws": config.draws, "seed": config.seed})

@@ -190,13 +190,13 @@ def nearest(
     if cases is None:
         return np.full((len(presence), count), -1)
     n, total = len(presence), len(cases.presence)
-    mine = np.where(presence[:, :, None], evidence, 0).reshape(n, -1).astype(np.float64)
+    own = np.where(presence[:, :, None], evidence, 0).astype(np.float64)
     have = presence.astype(np.float64), cases.presence.astype(np.float64)
     theirs = np.where(cases.presence[:, :, None], cases.evidence, 0).astype(np.float64)
     lengths = have[0] @ (theirs**2).sum(axis=2).T
-    own = np.where(presence[:, :, None], evidence, 0).astype(np.float64)
     both = (own**2).sum(axis=2) @ have[1].T
-    apart = np.maximum(lengths + both - 2 * mine @ theirs.reshape(total, -1).T, 0)
+    inner = own.reshape(n, -1) @ theirs.reshape(total, -1).T
+    apart = np.maximum(lengths + both - 2 * inner, 0)
     shared = have[0] @ have[1].T
     # apart/(1 + apart) < 1 keeps the order, and never outweighs a modality more in common.
     key = np.where(shared > 0, apart / (1 + apart) - shared, np.inf)

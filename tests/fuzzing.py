@@ -234,8 +234,7 @@ def _model(folder: Path) -> models.Model:
     raws = [readers.Tabular(row, ("yes" if i % 2 else "no",)) for i, row in enumerate(numbers)]
     statistics = preprocess.fit(labs, raws)
     maps = (models.Map(jnp.zeros(3), jnp.ones((3, 2))),)
-    certificate = Certificate("none", True, *[None] * 7, seconds=0.0, notes=())
-    found = Posterior((jnp.ones((2, 2, 3)),), jnp.ones((2, 1)), certificate)
+    found = Posterior((jnp.ones((2, 2, 3)),), jnp.ones((2, 1)), Certificate("none", True))
     member, bias = models.Member(({},), maps), jnp.zeros(2)
     return models.of_posterior(card, (statistics,), ("linear",), (4, 2), (member,), bias, found)
 

@@ -287,6 +287,7 @@ def test_a_missing_table_is_answered_with_the_nearest_file(folder):
     (folder / "records.csv").rename(folder / "record.csv")
     with pytest.raises(CardError, match=r"Did you mean 'record\.csv'\?"):
         cards.load(folder)
+    assert cards.load(folder, records=False).table == folder / "records.csv"
 
 
 def test_refuses_a_table_that_a_link_leads_to(folder, tmp_path_factory):

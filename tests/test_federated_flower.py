@@ -198,11 +198,12 @@ def test_a_request_survives_the_wire() -> None:
 @pytest.mark.slow
 def test_over_tls_processes_a_fit_equals_the_pooled_one(tmp_path: Path, real_data) -> None:
     from experiments import federated_cardiology as study
+    from experiments.cards import place_card
     from fusionjax import model
     from fusionjax.federated import deployment
 
     real_data("heart")
-    folders = study.split(tmp_path / "dataset")
+    folders, card = study.split(tmp_path / "dataset"), place_card("heart", tmp_path / "card")
     sites = ("cleveland", "hungary", "switzerland")
     at, out = deployment.place(tmp_path, sites), tmp_path / "out"
     out.mkdir()
@@ -211,7 +212,7 @@ def test_over_tls_processes_a_fit_equals_the_pooled_one(tmp_path: Path, real_dat
         for site in sites:
             deployment.register(at, site)
             processes += deployment.supernode(at, site, folders[site])
-        told = {"card": str(tmp_path / "dataset" / "dataset.toml"), "out": str(out), "fits": 1}
+        told = {"card": str(card), "out": str(out), "fits": 1}
         told |= {"secure": False, "opened": False, "deadline": 60.0, "sites": 3, "patience": 120.0}
         deployment.run(at, told | {"draws": 50, "seed": 0})
         end = time.monotonic() + 500

@@ -26,11 +26,16 @@ LARGEST_CARD = 1 << 18  # bytes
 MOST_DOTS = 1000  # in a line: the parser takes time quadratic in the parts of a dotted key
 
 
-def load(path: Path | str) -> Card:
-    """Read and check a card, or the `dataset.toml` of a folder; raises CardError."""
+def load(path: Path | str, *, records: bool = True) -> Card:
+    """Read and check a card, or the `dataset.toml` of a folder; raises CardError.
+
+    Without `records` these lie elsewhere, and the card alone is here.
+    """
     path = Path(path)
     path = path / "dataset.toml" if path.is_dir() else path
     card = from_dict(_toml(path), path)
+    if not records:
+        return card
     if card.table:
         _check_inside(card, "table", card.table, Path.is_file)
     if card.tfds and card.tfds.folder:

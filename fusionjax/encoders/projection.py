@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from fusionjax.card import Kind
 from fusionjax.encoders import adapters
@@ -70,14 +70,46 @@ def _fit(
 ) -> tuple[Float[Array, " column"], Float[Array, "column p"]]:
     centre = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
     sd = rows.std(axis=0) if len(rows) else centre
-    kept = _informative(rows, sd > 1e-6 * (1 + np.abs(centre)))
+    kept = _informative(rows, varying(centre, sd))
     unit = _unit(rows, sd)[kept] if standardised else np.ones(len(kept))
     x = (rows - centre)[:, kept] / unit
     axes = _principal_axes(x, features) if len(kept) > features else np.eye(len(kept))
-    variance = np.mean((x @ axes) ** 2) if axes.size else 1.0
-    weight = np.zeros((len(centre), axes.shape[1]))
+    variance = float(np.mean((x @ axes) ** 2)) if axes.size else 1.0
+    return jnp.asarray(centre, jnp.float32), placed(axes, kept, unit, variance, len(centre))
+
+
+def varying(
+    centre: Float[np.ndarray, " column"], sd: Float[np.ndarray, " column"]
+) -> Bool[np.ndarray, " column"]:
+    """Which columns are not constant, to rounding."""
+    return sd > 1e-6 * (1 + np.abs(centre))
+
+
+def strongest(
+    power: Float[np.ndarray, " axis"], axes: Float[np.ndarray, "column axis"]
+) -> tuple[Float[np.ndarray, " axis"], Float[np.ndarray, "column axis"]]:
+    """Of eigenvalues and axes in rising order those that are not rounding, the largest first."""
+    strong = power > 1e-6 * power[-1]
+    return power[strong][::-1], axes[:, strong][:, ::-1]
+
+
+def oriented(axes: Float[np.ndarray, "column axis"]) -> Float[np.ndarray, "column axis"]:
+    """The axes, each with its largest entry positive."""
+    largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
+    return axes * np.sign(largest)
+
+
+def placed(
+    axes: Float[np.ndarray, "kept p"],
+    kept: Int[np.ndarray, " kept"],
+    unit: Float[np.ndarray, " kept"],
+    variance: float,
+    columns: int,
+) -> Float[Array, "column p"]:
+    """The weight of all columns: axes of the kept ones in their units, at mean variance 1."""
+    weight = np.zeros((columns, axes.shape[1]))
     weight[kept] = axes / unit[:, None] / np.sqrt(variance)
-    return jnp.asarray(centre, jnp.float32), jnp.asarray(weight, jnp.float32)
+    return jnp.asarray(weight, jnp.float32)
 
 
 def _unit(
@@ -94,10 +126,10 @@ def _unit(
 
 
 def _informative(
-    rows: Float[np.ndarray, "record column"], varying: Bool[np.ndarray, " column"]
+    rows: Float[np.ndarray, "record column"], among: Bool[np.ndarray, " column"]
 ) -> np.ndarray:
-    """The varying columns without those that repeat an earlier one."""
-    first = {rows[:, j].tobytes(): j for j in np.flatnonzero(varying)[::-1]}
+    """The columns `among` those without the ones that repeat an earlier one."""
+    first = {rows[:, j].tobytes(): j for j in np.flatnonzero(among)[::-1]}
     return np.sort(np.fromiter(first.values(), np.int64))
 
 
@@ -111,8 +143,5 @@ def _principal_axes(
     gram = x @ x.T if wide else x.T @ x
     last = len(gram) - 1
     power, axes = eigh(gram, subset_by_index=[max(0, last + 1 - count), last])
-    strong = power > 1e-6 * power[-1]
-    power, axes = power[strong][::-1], axes[:, strong][:, ::-1]
-    axes = x.T @ axes / np.sqrt(power) if wide else axes
-    largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
-    return axes * np.sign(largest)
+    power, axes = strongest(power, axes)
+    return oriented(x.T @ axes / np.sqrt(power) if wide else axes)

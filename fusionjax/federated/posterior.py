@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.linalg import cho_solve
 from jaxtyping import Float
 
 from fusionjax.federated.coordinator import Federation
@@ -123,21 +122,13 @@ def _rise(federation, shape, deviation, z, at, direction, decrement):
     while True:
         ahead = z + length * direction
         found, _ = expand(federation, shape, deviation * ahead)
-        rose = found.value - jnp.sum(ahead**2) / 2
-        if length <= 1e-9 or rose >= value + 1e-4 * length * decrement:
+        there = found.value - jnp.sum(ahead**2) / 2
+        if newton.long_enough(length, there, value, decrement):
             return ahead, found, tried
         length, tried = length / 2, tried + 1
 
 
-@jax.jit
-def _direction(z, deviation, at):
-    """Newton's, its precision's factor and the decrement, as in `newton`."""
-    slope = deviation * at.slope - z
-    each = jnp.repeat(deviation, z.shape[1])
-    precision = jnp.eye(z.size) + each[:, None] * at.curvature * each[None, :]
-    cholesky = jnp.linalg.cholesky(precision)
-    direction = cho_solve((cholesky, True), slope.ravel()).reshape(z.shape)
-    return cholesky, direction, jnp.sum(slope * direction)
+_direction = jax.jit(newton.direction)
 
 
 def _around(federation: Federation, shape: Shape, mode: newton.Mode, tau: np.ndarray):

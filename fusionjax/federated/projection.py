@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from fusionjax import preprocess
 from fusionjax.card import Modality
-from fusionjax.encoders.projection import SAME_UNIT
+from fusionjax.encoders.projection import SAME_UNIT, oriented, placed, strongest, varying
 from fusionjax.encoders.summaries import SUMMARIES
 from fusionjax.federated.coordinator import Federation
 from fusionjax.federated.messages import Arrays, Request
@@ -61,27 +61,21 @@ def _projection(
     centre = ends.mean(axis=1) + shift
     covariance = sums["product"] / count - np.outer(shift, shift)
     sd = np.sqrt(np.maximum(np.diagonal(covariance), 0))
-    varying = sd > 1e-6 * (1 + np.abs(centre))
-    same = np.tril((sums["differ"] == 0) & varying[None, :], -1).any(axis=1)
-    kept = np.flatnonzero(varying & ~same)
+    varies = varying(centre, sd)
+    same = np.tril((sums["differ"] == 0) & varies[None, :], -1).any(axis=1)
+    kept = np.flatnonzero(varies & ~same)
     binary, half = sums["extreme"] == sums["count"], (ends[:, 1] - ends[:, 0]) / 2
-    unit = np.ones(len(sd)) if modality.kind in SAME_UNIT else np.where(binary, half, sd)
-    spread = covariance[np.ix_(kept, kept)] / np.outer(unit[kept], unit[kept])
+    unit = (np.ones(len(sd)) if modality.kind in SAME_UNIT else np.where(binary, half, sd))[kept]
+    spread = covariance[np.ix_(kept, kept)] / np.outer(unit, unit)
     axes = _principal_axes(spread, features) if len(kept) > features else np.eye(len(kept))
-    variance = np.trace(axes.T @ spread @ axes) / axes.shape[1] if axes.size else 1.0
-    weight = np.zeros((len(sd), axes.shape[1]))
-    weight[kept] = axes / unit[kept][:, None] / np.sqrt(variance)
-    return {
-        "centre": jnp.asarray(centre, jnp.float32),
-        "weight": jnp.asarray(weight, jnp.float32),
-    }
+    variance = float(np.trace(axes.T @ spread @ axes)) / axes.shape[1] if axes.size else 1.0
+    weight = placed(axes, kept, unit, variance, len(sd))
+    return {"centre": jnp.asarray(centre, jnp.float32), "weight": weight}
 
 
 def _principal_axes(
     spread: Float[np.ndarray, "column column"], count: int
 ) -> Float[np.ndarray, "column axis"]:
-    """The orthonormal axes of largest variance, each with its largest entry positive."""
+    """The orthonormal axes of largest variance, from the covariance."""
     power, axes = np.linalg.eigh(spread)
-    axes = axes[:, -count:][:, power[-count:] > 1e-6 * power[-1]][:, ::-1]
-    largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
-    return axes * np.sign(largest)
+    return oriented(strongest(power[-count:], axes[:, -count:])[1])

@@ -1,6 +1,6 @@
 """The ServerApp: fits one after another, each with the sites that are there.
 
-Its run config names the `card` (a dataset.toml; no records are read from its folder), the folder
+Its run config names the `card` (a dataset.toml, whose records are at the sites alone), the folder
 `out`, whether sums are `secure`, and then whether a request whose sum cannot be is `opened` to find
 out whose answer it was, the `deadline` of an answer in seconds, how many `fits` to make, for how
 many `sites` to wait before each and for how long (`patience`), and `draws` and `seed`.
@@ -35,7 +35,7 @@ def main(grid: Grid, context: Context) -> None:
     seen = flower.plain(grid, deadline) if secure and bool(config["opened"]) else None
     federation = Federation(way, least=3 if secure else 2, opened=seen)
     federation.transport = _told(federation, way, out / "sums.jsonl")
-    card = cards.load(Path(str(config["card"])))
+    card = cards.load(Path(str(config["card"])), records=False)
     for number in range(1, int(config["fits"]) + 1):
         _wait(federation, int(config["sites"]), float(config["patience"]))
         draws, seed = int(config["draws"]), int(config["seed"])

@@ -26,7 +26,7 @@ from fusionjax.preprocess import audio, image, signal, tabular, vector
 from fusionjax.preprocess.instances import MOST
 from fusionjax.preprocess.moments import FLOAT32_RESOLUTION
 
-QUANTILES = np.array([0.005, 0.995])
+QUANTILES = np.array(tabular.LIMITS)
 BUCKETS = (64, 512, 4096)
 
 
@@ -164,8 +164,7 @@ def _moments(
     constant = sd <= FLOAT32_RESOLUTION * np.abs(mean)
     sd = np.where(constant, 1, sd).astype(np.float32)
     skewness = width**3 * (third - 3 * first * second + 2 * first**3) / sd.astype(np.float64) ** 3
-    raw, log = skewness.T
-    logged = positive & (raw > 1) & (np.abs(log) < raw)
+    logged = tabular.worth_logging(positive, *skewness.T)
     pick = logged.astype(int)[:, None]
     mean, sd = (np.take_along_axis(x, pick, axis=1)[:, 0] for x in (mean, sd))
     return logged, np.where(seen, mean, 0).astype(np.float32), sd
@@ -182,5 +181,5 @@ def _levels(federation: Federation, card: Card) -> list[tuple[str, ...]]:
         texts = [levels.read({k: x[c] for k, x in found.items()}) for c in range(columns)]
         known = [each for each in texts if each is not None]
         if len(known) == columns:
-            return [tuple(sorted(text for text, n in each.items() if n >= 2)) for each in known]
+            return [tabular.kept_levels(each) for each in known]
     raise FederationError(f"levels cannot be told apart in {BUCKETS[-1]} buckets: use fewer")

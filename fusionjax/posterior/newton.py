@@ -325,6 +325,27 @@ def _half_log_det_slope(u, covariance, block, bias):
     return _double(design).T @ (_double(block.weight)[:, None] * slope @ basis)
 
 
+def direction(
+    z: Float[Array, "p free"], scale: Float[Array, "p 1"], likelihood: Expansion
+) -> tuple[Float[Array, "d d"], Float[Array, "p free"], Float[Array, ""]]:
+    """The precision's Cholesky factor, Newton's step, and twice the rise that it promises."""
+    slope = scale * likelihood.slope - z
+    each = jnp.repeat(scale, z.shape[1])
+    precision = jnp.eye(z.size) + each[:, None] * likelihood.curvature * each[None, :]
+    cholesky = jnp.linalg.cholesky(precision)
+    step = cho_solve((cholesky, True), slope.ravel()).reshape(z.shape)
+    return cholesky, step, jnp.sum(slope * step)
+
+
+def long_enough(length, ahead, value, decrement):
+    """Whether a step of this `length` is taken: it rises enough (Armijo), or nothing is left.
+
+    Not by the difference of the two values: near the mode what is asked for is less than their
+    rounding, and a step that leaves the value as it is must do.
+    """
+    return (length <= 1e-9) | (ahead >= value + 1e-4 * length * decrement)
+
+
 @jax.jit
 def _solve(tau, observations, bias, start, tolerance) -> _State:
     scale = columns(tau, sizes(observations))[:, None]
@@ -338,7 +359,7 @@ def _solve(tau, observations, bias, start, tolerance) -> _State:
         def too_long(length):
             """Until the objective rises enough (Armijo), of 1, 1/2, 1/4, …"""
             ahead = log_joint(state.z + length * state.direction, tau, observations, bias)
-            return (length > 1e-9) & ~(ahead >= value + 1e-4 * length * state.decrement)
+            return ~long_enough(length, ahead, value, state.decrement)
 
         length = lax.while_loop(too_long, lambda length: length / 2, jnp.ones_like(value))
         tried = 1 - jnp.round(jnp.log2(length)).astype(int)
@@ -346,12 +367,7 @@ def _solve(tau, observations, bias, start, tolerance) -> _State:
 
     def evaluate(z, steps):
         likelihood = expand(scale * z, observations, bias)
-        slope = scale * likelihood.slope - z
-        each = jnp.repeat(scale, z.shape[1])
-        precision = jnp.eye(z.size) + each[:, None] * likelihood.curvature * each[None, :]
-        cholesky = jnp.linalg.cholesky(precision)
-        direction = cho_solve((cholesky, True), slope.ravel()).reshape(z.shape)
-        return _State(z, likelihood, cholesky, direction, jnp.sum(slope * direction), steps)
+        return _State(z, likelihood, *direction(z, scale, likelihood), steps)
 
     return lax.while_loop(unfinished, step, evaluate(start, jnp.asarray(1)))
 

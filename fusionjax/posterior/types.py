@@ -38,15 +38,15 @@ class Certificate(NamedTuple):
 
     engine: str
     ok: bool
-    r_hat: float | None
-    ess_bulk: float | None
-    ess_tail: float | None
-    divergences: int | None
-    accept: float | None
-    k_hat: float | None
-    likelihood_evaluations: int | None
-    seconds: float
-    notes: tuple[str, ...]
+    r_hat: float | None = None
+    ess_bulk: float | None = None
+    ess_tail: float | None = None
+    divergences: int | None = None
+    accept: float | None = None
+    k_hat: float | None = None
+    likelihood_evaluations: int | None = None
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
     d2_over_n: float | None = None
 
 

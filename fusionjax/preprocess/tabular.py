@@ -1,7 +1,7 @@
 """φ for tables: numbers winsorised and standardised, levels one-hot, gaps masked."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,8 @@ from fusionjax.preprocess.moments import moments
 from fusionjax.types import Inputs
 
 Raw = tuple[Float[np.ndarray, " _numeric"], tuple[str, ...]]
+LIMITS = (0.005, 0.995)
+"""Quantiles beyond which numbers are moved to the nearer one."""
 
 
 class Statistics(NamedTuple):
@@ -70,6 +72,20 @@ def names(
     return numeric + tuple(f"{name} = {level}" for name, known in pairs for level in known)
 
 
+def worth_logging(
+    positive: Bool[np.ndarray, " numeric"],
+    raw: Float[np.ndarray, " numeric"],
+    log: Float[np.ndarray, " numeric"],
+) -> Bool[np.ndarray, " numeric"]:
+    """Positive columns that are skewed to the right, and less so after the logarithm."""
+    return positive & (raw > 1) & (np.abs(log) < raw)
+
+
+def kept_levels(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """The levels that two records have, in order."""
+    return tuple(sorted(level for level, n in counts.items() if n >= 2))
+
+
 def _numbers(raws: Sequence[Raw], columns: int) -> Float[np.ndarray, "record numeric"]:
     return np.reshape([numbers for numbers, _ in raws], (len(raws), columns)).astype(np.float64)
 
@@ -79,15 +95,14 @@ def _limits(
 ) -> tuple[Float[np.ndarray, " numeric"], Float[np.ndarray, " numeric"]]:
     """Quantiles of what was observed; 0 and 0 for a column that never was."""
     observed = [column[np.isfinite(column)] for column in numbers.T]
-    pairs = [np.quantile(c, (0.005, 0.995)) if len(c) else np.zeros(2) for c in observed]
+    pairs = [np.quantile(c, LIMITS) if len(c) else np.zeros(2) for c in observed]
     low, high = np.reshape(pairs, (-1, 2)).T
     return low, high
 
 
 def _logged(clipped: Float[np.ndarray, "record numeric"]) -> Bool[np.ndarray, " numeric"]:
     positive = np.all((clipped > 0) | np.isnan(clipped), axis=0)
-    raw, log = _skewness(clipped), _skewness(_log(clipped, positive))
-    return positive & (raw > 1) & (np.abs(log) < raw)
+    return worth_logging(positive, _skewness(clipped), _skewness(_log(clipped, positive)))
 
 
 def _skewness(numbers: Float[np.ndarray, "record numeric"]) -> Float[np.ndarray, " numeric"]:
@@ -103,5 +118,4 @@ def _log(
 
 
 def _levels(column: tuple[str, ...]) -> tuple[str, ...]:
-    counts = Counter(column)
-    return tuple(sorted(level for level, n in counts.items() if level and n >= 2))
+    return kept_levels(Counter(level for level in column if level))

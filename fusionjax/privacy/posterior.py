@@ -72,9 +72,6 @@ def fit(
         ess_bulk=bulk,
         ess_tail=tail,
         divergences=lost,
-        accept=None,
-        k_hat=None,
-        likelihood_evaluations=None,
         seconds=time.perf_counter() - started,
         notes=(*notes, *failed),
     )

@@ -15,7 +15,7 @@ They must come from elsewhere than the records: a textbook, a device's manual, a
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,10 +76,8 @@ def prepare(records: Records, public: Public, seed: int = 0) -> Study:
 
     Nothing is stopped early or tuned in a private fit, so that nothing need be set aside for it.
     """
-    plan = records.card.split
-    split = splits.make(
-        plan.__class__(**{**plan.__dict__, "seed": plan.seed + seed}), records.table
-    )
+    plan = replace(records.card.split, seed=records.card.split.seed + seed)
+    split = splits.make(plan, records.table)
     rows = np.sort(np.concatenate([split.train, split.validation]))
     statistics = tuple(p.statistics for p in plans(records.card, public))
     kept = split._replace(train=rows, validation=rows[:0])

@@ -22,10 +22,11 @@ import tyro
 from experiments import diagnose
 from experiments.diagnose import Outcome
 from fusionjax import metrics, report, scorecard
+from fusionjax.calibration import uncalibrated
 from fusionjax.clinic.world import Dials
 from fusionjax.clinic.write import write
 from fusionjax.crossfit import FitConfig
-from fusionjax.fitting import log_probs, uncalibrated
+from fusionjax.fitting import log_probs
 from fusionjax.presence import patterns
 from fusionjax.report import console
 

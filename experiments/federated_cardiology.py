@@ -213,7 +213,7 @@ def pooled(
     for site in sites:
         own = np.flatnonzero(records.table["site"].to_numpy() == site.name)
         key = zlib.crc32(f"{seed} {site.name}".encode())
-        seen.append(crossfit.observe(study, stack, (Fold(member, own[:0], own, None),), key))
+        seen.append(crossfit.observe(study, stack, (Fold(member, own[:0], own, None),), key)[0])
     together = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *seen)
     return laplace.fit(jax.random.key(seed), together, bias, draws=draws), np.asarray(bias)
 

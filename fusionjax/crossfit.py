@@ -30,6 +30,7 @@ from fusionjax.train import TrainConfig, Trained
 from fusionjax.types import Encoder
 
 Progress = Callable[[str, int, int, float], None]
+MOST_ROWS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def theta(
     progress: Progress | None = None,
 ) -> Posterior:
     """θ's posterior on what each member makes of its unseen records (or, to compare, of seen)."""
-    return draw(observe(study, stack, parts, config.seed, seen=seen), bias, config, progress)
+    observations, _ = observe(study, stack, parts, config.seed, seen=seen)
+    return draw(observations, bias, config, progress)
 
 
 def draw(
@@ -125,22 +127,31 @@ def observe(
     seed: int,
     *,
     seen: bool = False,
-) -> Observations:
-    """θ's observations: training records as they are and under dropout, weights summing to 1.
+) -> tuple[Observations, Int[np.ndarray, " row"]]:
+    """θ's observations, and the record of every row: as they are and with modalities hidden.
 
     Each record's features come from the member that did not see it; with `seen`, from another. The
-    first rows are the records as they are, fold after fold.
-    Dropout identifies the intercept of each modality; with one modality there is nothing to drop.
+    first rows are the records as they are, fold after fold. Those that follow, in which modalities
+    are hidden, identify the intercept of each; they are every pattern that a record can show, or
+    some drawn at random where all would be more than `MOST_ROWS`.
     """
     rows = [fold.unseen for fold in parts]
     rows = [*rows[1:], rows[0]] if seen else rows
     read = [_read(study, stack, f.member, r) for f, r in zip(parts, rows, strict=True)]
     vectors, here = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *read)
-    draws, rates = (1 if len(stack) > 1 else 0), jnp.full(len(stack), 0.5)
-    shown, weight, index = presence.augment(jax.random.key(seed), here, rates, draws)
+    shown, weight, index = _under_patterns(np.asarray(here), seed)
     label = jnp.asarray(study.label[np.concatenate(rows)])[index]
-    shown_vectors = tuple(v[index] for v in vectors)
-    return posterior.observe(shown_vectors, shown, label, len(study.card.classes), weight)
+    shown_vectors, classes = tuple(v[index] for v in vectors), len(study.card.classes)
+    return posterior.observe(shown_vectors, shown, label, classes, weight), np.asarray(index)
+
+
+def _under_patterns(here: Bool[np.ndarray, "record modality"], seed: int) -> presence.Augmented:
+    records, modalities = here.shape
+    if float((2.0 ** here.sum(axis=1)).sum()) <= MOST_ROWS:
+        return presence.every(here)
+    draws = max(1, MOST_ROWS // records - 1) if modalities > 1 else 0
+    rates = jnp.full(modalities, 0.5)
+    return presence.augment(jax.random.key(seed), jnp.asarray(here), rates, draws)
 
 
 def _read(

@@ -5,7 +5,8 @@ Which records see what (a patient is in one row only):
 | records            | fit                                                                     |
 |--------------------|-------------------------------------------------------------------------|
 | training           | φ; for each fold the encoders, on the other folds; θ, and what is far   |
-|                    | from them, on what encoders make of the unseen fold (see `crossfit`)    |
+|                    | from them, on what encoders make of the unseen fold (see `crossfit`);   |
+|                    | calibration, by θ without them, where no encoder is trained             |
 | validation         | early stopping, the choice of encoders, calibration, prediction sets    |
 | test               | nothing                                                                 |
 """
@@ -21,21 +22,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fusionjax import conformal, crossfit, train, triage
+from fusionjax import crossfit, train, triage
 from fusionjax import encoders as psi
 from fusionjax import model as models
-from fusionjax.calibrate import by_pattern, shown
+from fusionjax.calibration import calibrated, uncalibrated, without_own_labels
 from fusionjax.card import Kind
 from fusionjax.crossfit import FitConfig, Fold, Progress, stack_of
-from fusionjax.log_linear import evidence
 from fusionjax.model import Model, features, mean_evidence, of_posterior
 from fusionjax.posterior import Observations
 from fusionjax.predict import mean_log_prob
 from fusionjax.study import Study, log_prior, ordered, restrict
-from fusionjax.types import Batch
 
 Choice = TypeVar("Choice", bound=Hashable)
-CALIBRATION_DRAWS = 32
 
 
 class Fitted(NamedTuple):
@@ -56,7 +54,7 @@ def fit(
     """Fit the log-linear fusion of a study with the encoders named, one a modality."""
     stack, bias = stack_of(study, names, config), jnp.asarray(log_prior(study))
     folds = crossfit.folds(study, stack, bias, config, checkpoints, progress)
-    observations = crossfit.observe(study, stack, folds, config.seed)
+    observations, record = crossfit.observe(study, stack, folds, config.seed)
     found = crossfit.draw(observations, bias, config, progress)
     model = of_posterior(
         study.card,
@@ -68,46 +66,11 @@ def fit(
         found,
         config.believed,
     )
-    return Fitted(calibrated(_familiar(model, study, observations, folds), study), folds)
-
-
-def calibrated(model: Model, study: Study, seed: int = 0) -> Model:
-    """The model with the calibration, and the limits of 90 % sets, of the validation records.
-
-    Limits come from probabilities by the calibration of the other patients.
-    """
-    rows = study.split.validation
-    read = [(_terms(model, b), np.asarray(b.presence)) for b in ordered(study, rows)]
-    terms, presence = (np.concatenate(part)[: len(rows)] for part in zip(*read, strict=True))
-    label, group, bias = study.label[rows], study.group[rows], np.asarray(model.bias)
-    patterns = shown.known(presence)
-    under = shown.show(terms, presence, patterns, seed)
-    draws = len(model.tau)
-    found, prob = by_pattern.choose(under, patterns, label, group, bias, draws, seed)
-    # Whoever has nothing gets the prior: any record can be shown so.
-    nothing = np.tile(np.exp(bias), (len(rows), 1))
-    own = conformal.of_label(
-        conformal.lac(np.concatenate([prob, nothing])),
-        np.concatenate([label[under.record], label]),
-    )
-    limits = conformal.by_pattern(
-        own,
-        np.concatenate(
-            [shown.spelled(patterns[under.pattern]), shown.spelled(np.zeros_like(presence))]
-        ),
-        np.concatenate([under.natural, ~presence.any(axis=1)]),
-    )
-    return model._replace(calibration=found, limits=limits)
-
-
-def _terms(model: Model, batch: Batch) -> Float[np.ndarray, "batch draw modality class"]:
-    """Each modality's evidence under some of the draws, evenly spaced."""
-    step = max(1, len(model.tau) // CALIBRATION_DRAWS)
-    theta = tuple(t[::step] for t in model.theta)
-    found = jax.vmap(evidence, in_axes=(0, None, None))(
-        theta, features(model, batch), batch.presence
-    )
-    return np.moveaxis(np.asarray(found), 0, 1)
+    model = _familiar(model, study, observations, folds)
+    if folds[0].training is not None:
+        return Fitted(calibrated(model, study), folds)
+    training = without_own_labels(found, observations, record, bias, folds[0].unseen, config.seed)
+    return Fitted(calibrated(model, study, training), folds)
 
 
 def _familiar(
@@ -132,12 +95,6 @@ def theta_on_seen(fitted: Fitted, study: Study, config: FitConfig) -> Model | No
     stack = stack_of(study, model.encoders, config)
     found = crossfit.theta(study, stack, folds, model.bias, config, seen=True)
     return uncalibrated(model._replace(theta=found.theta, tau=found.tau))
-
-
-def uncalibrated(model: Model) -> Model:
-    """The model with its evidence as θ gives it."""
-    draws, modalities, classes = len(model.tau), len(model.theta), len(model.bias)
-    return model._replace(calibration=by_pattern.unchanged(modalities, classes, draws))
 
 
 def choose(

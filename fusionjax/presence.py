@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
@@ -110,6 +111,27 @@ def drop(
     losses, rescues = jax.random.split(key)
     kept = mcar(losses, presence, rates)
     return jnp.where(jnp.any(kept, axis=1, keepdims=True), kept, _one(rescues, presence))
+
+
+def every(presence: Bool[np.ndarray, "record modality"]) -> Augmented:
+    """Each record as observed, and under every pattern that it can show.
+
+    The observed pattern weighs 1/2, and so do all 2^m − 1 patterns of a record's m modalities
+    together, the observed one among them: `augment` says why a record's weights sum to 1, and is
+    this with patterns drawn, for the modalities of `drop` at a rate of 1/2. The first rows are the
+    records as observed.
+    """
+    shown = np.asarray(patterns(presence.shape[1]))
+    able = (presence[:, None, :] | ~shown[None, :, :]).all(axis=2)
+    count = able.sum(axis=1)
+    own = (presence[:, None, :] == shown[None, :, :]).all(axis=2)
+    record, pattern = np.nonzero(able & ~own)
+    alone = np.where(count > 1, 0.5 + 0.5 / np.maximum(count, 1), 1.0)
+    return Augmented(
+        presence=jnp.asarray(np.concatenate([presence, shown[pattern]])),
+        weight=jnp.asarray(np.concatenate([alone, 0.5 / count[record]]), jnp.float32),
+        index=jnp.asarray(np.concatenate([np.arange(len(presence)), record])),
+    )
 
 
 def augment(

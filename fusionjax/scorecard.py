@@ -8,9 +8,10 @@ from jaxtyping import Bool, Float, Int
 
 from fusionjax import conformal, metrics
 from fusionjax.calibrate import shown
+from fusionjax.calibration import uncalibrated
 from fusionjax.compare import Contender
 from fusionjax.crossfit import FitConfig
-from fusionjax.fitting import Fitted, log_probs, theta_on_seen, uncalibrated
+from fusionjax.fitting import Fitted, log_probs, theta_on_seen
 from fusionjax.metrics import Estimate
 from fusionjax.model import Model
 from fusionjax.presence import patterns

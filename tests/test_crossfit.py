@@ -67,7 +67,7 @@ def test_theta_is_shown_each_record_by_the_member_that_did_not_see_it(small: Sma
     stack = crossfit.stack_of(study, ENCODERS, CONFIG)
     for seen in (False, True):
         rows = [fold.unseen for fold in (parts[::-1] if seen else parts)]
-        found = crossfit.observe(study, stack, parts, 0, seen=seen)
+        found, _ = crossfit.observe(study, stack, parts, 0, seen=seen)
         expected, _ = crossfit._read(study, stack, parts[0].member, rows[0])
         here = np.asarray(found.presence[: len(rows[0])])
         for got, vector, there in zip(found.features, expected, here.T, strict=True):
@@ -77,7 +77,8 @@ def test_theta_is_shown_each_record_by_the_member_that_did_not_see_it(small: Sma
 def test_a_record_counts_once_however_often_it_is_shown(small: Small) -> None:
     study, rows = small.study, small.study.split.train
     stack = crossfit.stack_of(study, ENCODERS, CONFIG)
-    shown = crossfit.observe(study, stack, small.fitted.folds, 0)
+    shown, _ = crossfit.observe(study, stack, small.fitted.folds, 0)
     assert float(shown.weight.sum()) == pytest.approx(len(rows))
     counts = np.bincount(study.label[rows], minlength=3)
-    np.testing.assert_allclose(shown.weight @ shown.onehot, counts, rtol=1e-6)
+    weight, onehot = (np.asarray(each, float) for each in (shown.weight, shown.onehot))
+    np.testing.assert_allclose(weight @ onehot, counts, rtol=1e-6)

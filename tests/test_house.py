@@ -22,7 +22,7 @@ ORDER = (
     "gaussian_predictive",
     *("predictions", "metrics", "calibrate", "conformal", "jackknife", "triage", "evaluation"),
     *("baselines", "mixture", "missing", "acquisition"),
-    *("model", "crossfit", "fitting", "federated", "privacy"),
+    *("model", "crossfit", "calibration", "fitting", "federated", "privacy"),
     *("compare", "scorecard", "outputs", "report"),
 )
 HEAVY = ("flax", "numpyro", "pandas", "tensorflow_datasets", "matplotlib", "sklearn", "tensorflow")

@@ -15,6 +15,7 @@ from fusionjax.presence import (
     blank,
     by_site,
     drop,
+    every,
     exclusive,
     mar,
     mcar,
@@ -108,6 +109,20 @@ def test_weights_of_a_record_sum_to_one(seed: int, draws: int) -> None:
     np.testing.assert_allclose(np.bincount(rows.index, rows.weight), 1, rtol=1e-6)
     np.testing.assert_array_equal(rows.presence[: len(presence)], presence)
     assert not (rows.presence & ~presence[rows.index]).any()
+
+
+def test_every_pattern_is_every_subset_of_what_a_record_has() -> None:
+    here = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0]], bool)
+    rows = every(here)
+    np.testing.assert_array_equal(rows.presence[:4], here)
+    np.testing.assert_array_equal(np.bincount(rows.index), [7, 3, 1, 1])
+    np.testing.assert_allclose(np.bincount(rows.index, rows.weight), 1, rtol=1e-6)
+    np.testing.assert_allclose(rows.weight[:4], [4 / 7, 2 / 3, 1, 1], rtol=1e-6)
+    for record, own in enumerate(here):
+        shown = np.asarray(rows.presence)[np.asarray(rows.index) == record]
+        assert len(np.unique(shown, axis=0)) == len(shown)
+        assert not (shown & ~own).any()
+        assert len(shown) == 1 or shown.any(axis=1).all()
 
 
 def test_records_and_draws_are_dropped_independently(key: Array) -> None:

@@ -64,7 +64,7 @@ def likelihood(hospital: Hospital, setup: str) -> site.Rows:
     study = of_model(hospital.records, given.statistics)
     fold = Fold(given.member, hospital.rows[:0], hospital.rows, None)
     seed = zlib.crc32(f"{given.seed} {hospital.name}".encode())
-    observations = crossfit.observe(study, stack(given), (fold,), seed)
+    observations, _ = crossfit.observe(study, stack(given), (fold,), seed)
     return site.rows(observations, jnp.asarray(given.bias))
 
 

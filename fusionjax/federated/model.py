@@ -1,7 +1,7 @@
 """The whole model of a federation: class frequencies, φ, ψ, and θ's posterior.
 
 What it lacks of a pooled model are the temperature and the prediction sets: a site calibrates on
-validation records of its own (`fitting.calibrated`), which it need not share.
+validation records of its own (`calibration.calibrated`), which it need not share.
 """
 
 import jax

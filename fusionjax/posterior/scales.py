@@ -160,7 +160,7 @@ def _weigh(key, proposal: _Proposal, surrogate, sizes) -> tuple[np.ndarray, np.n
     count = int(np.clip(OPERATIONS / surrogate.centre.size**3, LEAST_POINTS, MOST_POINTS))
     standard = stats.t.ppf(_lattice(key, count, len(proposal.centre)), DEGREES)
     tau = np.maximum(np.abs(proposal.centre + standard @ proposal.root.T), LEAST_TAU)
-    log_evidence = np.array([gaussian.given(one, surrogate, sizes).log_evidence for one in tau])
+    log_evidence = gaussian.log_evidence(tau, surrogate, sizes)
     prior = np.sum(stats.halfnorm.logpdf(tau), axis=1)
     return tau, log_evidence + prior - _log_density(tau, proposal)
 

@@ -14,10 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from jax import Array
 from jaxtyping import Float
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from fusionjax.posterior import newton
 from fusionjax.posterior.types import Observations
+
+ROOM = 50_000
+"""Numbers in all the precisions that are factored at a time: they stay in the cache."""
 
 
 class Surrogate(NamedTuple):
@@ -34,11 +37,10 @@ class Surrogate(NamedTuple):
 
 
 class Given(NamedTuple):
-    """z given τ under the surrogate: its mean, the lower factor of its precision; log P(y | τ)."""
+    """z given τ under the surrogate: its mean, and the lower factor of its precision."""
 
     mean: Float[np.ndarray, "p free"]
     cholesky: Float[np.ndarray, "d d"]
-    log_evidence: float
 
 
 def around(
@@ -73,19 +75,21 @@ def given(
     tau: Float[np.ndarray, " modality"], surrogate: Surrogate, sizes: tuple[int, ...]
 ) -> Given:
     """The Gaussian of z given τ, in closed form, without the records."""
-    centre, curvature = surrogate.centre, surrogate.curvature
-    scale = np.repeat(newton.columns(tau, sizes), centre.shape[1])
-    bent = curvature @ centre.ravel()
-    linear = scale * (surrogate.slope.ravel() + bent)
-    precision = scale[:, None] * curvature * scale
-    np.fill_diagonal(precision, 1 + np.diagonal(precision))
+    precision, linear = _natural(tau[None], surrogate, sizes)
     # Its transpose is the same and in LAPACK's order: nothing is copied.
-    factor = cholesky(precision.T, lower=True, overwrite_a=True, check_finite=False)
-    half = solve_triangular(factor, linear, lower=True, check_finite=False)
-    mean = solve_triangular(factor, half, lower=True, trans=1, check_finite=False)
-    at_zero = surrogate.value - np.sum(centre.ravel() * (surrogate.slope.ravel() + bent / 2))
-    log_evidence = at_zero + half @ half / 2 - np.sum(np.log(np.diagonal(factor)))
-    return Given(mean.reshape(centre.shape), factor, float(log_evidence))
+    factor = cholesky(precision[0].T, lower=True, overwrite_a=True, check_finite=False)
+    mean = cho_solve((factor, True), linear[0], check_finite=False)
+    return Given(mean.reshape(surrogate.centre.shape), factor)
+
+
+def log_evidence(
+    tau: Float[np.ndarray, "point modality"], surrogate: Surrogate, sizes: tuple[int, ...]
+) -> Float[np.ndarray, " point"]:
+    """log P(y | τ) under the surrogate of every τ, in closed form, without the records."""
+    size = surrogate.centre.size
+    parts = np.array_split(tau, -(-len(tau) * size**2 // ROOM))
+    found = np.concatenate([_log_evidence(part, surrogate, sizes) for part in parts])
+    return found + log_density(np.zeros((1, *surrogate.centre.shape)), surrogate)
 
 
 def log_density(
@@ -106,3 +110,25 @@ def place(
     """Weights u = τ(mean + L⁻ᵀ noise): draws of u given τ where the noise is standard normal."""
     step = solve_triangular(at.cholesky, noise.T, lower=True, trans=1, check_finite=False).T
     return newton.columns(tau, sizes)[:, None] * (at.mean + step.reshape(-1, *at.mean.shape))
+
+
+def _natural(tau, surrogate, sizes):
+    """Of z given every τ: the precision [point, d, d], and the precision times the mean."""
+    scale = np.stack([newton.columns(one, sizes) for one in tau])
+    scale = np.repeat(scale, surrogate.centre.shape[1], axis=1)
+    precision = scale[:, :, None] * surrogate.curvature * scale[:, None, :]
+    index = np.arange(scale.shape[1])
+    precision[:, index, index] += 1.0
+    linear = surrogate.slope.ravel() + surrogate.curvature @ surrogate.centre.ravel()
+    return precision, scale * linear
+
+
+def _log_evidence(tau, surrogate, sizes):
+    """bᵀA⁻¹b/2 − log|A|/2: b as one row more of A makes one row more of its factor L, (L⁻¹b)ᵀ."""
+    precision, linear = _natural(tau, surrogate, sizes)
+    corner = 1 + 2 * np.sum(linear**2, axis=1)
+    below = np.concatenate([linear, corner[:, None]], axis=1)
+    bordered = np.concatenate([precision, linear[:, None, :]], axis=1)
+    factor = np.linalg.cholesky(np.concatenate([bordered, below[:, :, None]], axis=2))
+    log_det = np.sum(np.log(np.diagonal(factor, axis1=1, axis2=2)[:, :-1]), axis=1)
+    return np.sum(factor[:, -1, :-1] ** 2, axis=1) / 2 - log_det

@@ -16,7 +16,7 @@ CODE = ("fusionjax", "experiments", "benchmarks")
 TREE = (*CODE, "tests")
 # A record flows down this list, and a module imports only from those above it.
 ORDER = (
-    *("errors", "types", "files", "archive"),
+    *("errors", "types", "keys", "files", "archive"),
     *("clinic", "card", "records", "splits", "preprocess", "batches", "audit", "study"),
     *("presence", "corrupt", "log_linear", "encoders", "fusion", "train", "posterior", "predict"),
     "gaussian_predictive",

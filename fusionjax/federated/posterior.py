@@ -10,14 +10,13 @@ offered.
 import time
 from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Float
 
 from fusionjax.federated.coordinator import Federation
 from fusionjax.federated.messages import Request
+from fusionjax.keys import split
 from fusionjax.posterior import Observations, Posterior, importance, independence, laplace, newton
 from fusionjax.posterior import scales as scale
 from fusionjax.posterior import surrogate as gaussian
@@ -45,7 +44,7 @@ def fit(
     key: Key, federation: Federation, shape: Shape, *, engine: Engine = "laplace", draws: int = 400
 ) -> Posterior:
     """`draws` draws of θ and τ, as the engine of that name makes of the pooled rows."""
-    scale_key, draw_key = jax.random.split(key)
+    scale_key, draw_key = split(key, 2)
     ground = groundwork(scale_key, federation, shape)
     if engine == "laplace":
         return laplace.sample(draw_key, ground, draws=draws)
@@ -62,13 +61,13 @@ def groundwork(key: Key, federation: Federation, shape: Shape) -> Groundwork:
         mode, weight = solve(federation, shape, tau, start, tolerance=scale.TOLERANCE)
         return _around(federation, shape, mode, tau), mode.steps + 1
 
-    def gains(u: Array, centre: Array) -> Array:
-        arrays = {"u": np.asarray(u), "centre": np.asarray(centre)}
-        request = Request("gains", arrays, {"gains": (len(u),)}, setup=shape.setup)
-        return jnp.asarray(federation.total(request)["gains"])
+    def gains(u: np.ndarray, centre: np.ndarray) -> np.ndarray:
+        request = Request(
+            "gains", {"u": u, "centre": centre}, {"gains": (len(u),)}, setup=shape.setup
+        )
+        return federation.total(request)["gains"]
 
-    with jax.enable_x64(True):
-        scales = scale.integrate_around(key, scale.anchor_by(around, shape.sizes), shape.sizes)
+    scales = scale.integrate_around(key, scale.anchor_by(around, shape.sizes), shape.sizes)
     outline, bias = _outline(shape, weight), jnp.asarray(shape.bias)
     return Groundwork(outline, bias, outline, bias, scales, started, gains)
 
@@ -80,65 +79,38 @@ def solve(
     start: Float[np.ndarray, "p free"] | None = None,
     tolerance: float = 1e-8,
 ) -> tuple[newton.Mode, float]:
-    """`newton.solve` from sums, step for step, and the total weight of the rows.
+    """`newton.solve` from sums, and the total weight of the rows.
 
     Raises FloatingPointError if the mode is not reached.
     """
-    with jax.enable_x64(True):
-        deviation = newton.columns(jnp.asarray(tau, jnp.float64), shape.sizes)[:, None]
-        z = jnp.zeros(shape.weights) if start is None else jnp.asarray(start, jnp.float64)
-        at, weight = expand(federation, shape, deviation * z)
-        cholesky, direction, decrement = _direction(z, deviation, at)
-        steps = 1
-        while decrement > tolerance and steps < newton.MOST_STEPS:
-            z, at, tried = _rise(federation, shape, deviation, z, at, direction, decrement)
-            cholesky, direction, decrement = _direction(z, deviation, at)
-            steps += tried
-        if not decrement <= tolerance:
-            raise FloatingPointError(f"no mode of θ after {steps} Newton steps at τ = {tau}")
-        joint = float(at.value - jnp.sum(z**2) / 2)
-        half_log_det = float(jnp.sum(jnp.log(jnp.diagonal(cholesky))))
-        return newton.Mode(z, at, cholesky, joint - half_log_det, joint, steps), weight
+    weight = 0.0
+
+    def at(u: np.ndarray) -> newton.Expansion:
+        nonlocal weight
+        found, weight = expand(federation, shape, u)
+        return found
+
+    start = np.zeros(shape.weights) if start is None else start
+    return newton.ascend(at, tau, shape.sizes, start, tolerance), weight
 
 
 def expand(
-    federation: Federation, shape: Shape, u: Float[Array, "p free"]
+    federation: Federation, shape: Shape, u: Float[np.ndarray, "p free"]
 ) -> tuple[newton.Expansion, float]:
-    """`newton.expand` over all sites, and the weight of their rows; call it in float64."""
+    """`newton.expand` over all sites, and the weight of their rows."""
     (p, free), d = shape.weights, u.size
     expected = {"value": (), "slope": (p, free), "curvature": (d, d), "weight": ()}
-    arrays = {"u": np.asarray(u), "constants": np.cumsum([0, *shape.sizes[:-1]])}
+    arrays = {"u": u, "constants": np.cumsum([0, *shape.sizes[:-1]])}
     found = federation.total(Request("expand", arrays, expected, setup=shape.setup))
-    parts = (jnp.asarray(found[name]) for name in ("value", "slope", "curvature"))
+    parts = (found[name] for name in newton.Expansion._fields)
     return newton.Expansion(*parts), float(found["weight"])
 
 
-def _rise(federation, shape, deviation, z, at, direction, decrement):
-    """Backtrack until the objective rises enough (Armijo); each trial asks for all of an expansion.
-
-    The first trial is nearly always the last, and asking again is dearer than a longer answer.
-    """
-    value, length, tried = at.value - jnp.sum(z**2) / 2, 1.0, 1
-    while True:
-        ahead = z + length * direction
-        found, _ = expand(federation, shape, deviation * ahead)
-        there = found.value - jnp.sum(ahead**2) / 2
-        if newton.long_enough(length, there, value, decrement):
-            return ahead, found, tried
-        length, tried = length / 2, tried + 1
-
-
-_direction = jax.jit(newton.direction)
-
-
 def _around(federation: Federation, shape: Shape, mode: newton.Mode, tau: np.ndarray):
-    deviation = newton.columns(jnp.asarray(tau), shape.sizes)[:, None]
-    arrays = {
-        "u": np.asarray(deviation * mode.z),
-        "covariance": np.asarray(newton.covariance(mode, deviation)),
-    }
+    deviation = newton.columns(tau, shape.sizes)[:, None]
+    arrays = {"u": deviation * mode.z, "covariance": newton.covariance(mode, deviation)}
     request = Request("slope", arrays, {"slope": shape.weights}, setup=shape.setup)
-    slope = jnp.asarray(federation.total(request)["slope"])
+    slope = federation.total(request)["slope"]
     return gaussian.about(mode, deviation, newton.moved(mode, deviation, slope))
 
 

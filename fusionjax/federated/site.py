@@ -15,9 +15,6 @@ from jaxtyping import Float
 from fusionjax.federated.messages import Arrays, Request
 from fusionjax.posterior import Observations, newton
 
-ROOM = 64
-"""Rows are padded to a multiple, so that what was compiled serves for sites of about one size."""
-
 
 class Rows(NamedTuple):
     """A site's rows of θ's likelihood and log class frequencies, in float64 as in a pooled fit."""
@@ -27,13 +24,9 @@ class Rows(NamedTuple):
 
 
 def rows(observations: Observations, bias: Float[Array, " class"]) -> Rows:
-    """Make ready; rows of weight 0 and no features are added, which add nothing to any sum."""
-    more = -len(observations.weight) % ROOM
-    padded = jax.tree.map(
-        lambda x: jnp.pad(x, ((0, more),) + ((0, 0),) * (x.ndim - 1)), observations
-    )
+    """Make ready."""
     with jax.enable_x64(True):
-        return Rows(*newton.prepare(padded, bias))
+        return Rows(*newton.prepare(observations, bias))
 
 
 def answer(site: Rows, request: Request) -> Arrays:
@@ -61,10 +54,9 @@ def _slope(site, given):
 
 
 def _gain(site, given):
-    return {"gains": _gains(given["u"], given["centre"], *site)}
+    return {"gains": newton.gains(given["u"], given["centre"], *site)}
 
 
 _expansion = jax.jit(newton.expand)
 _half_log_det_slope = jax.jit(newton.half_log_det_slope)
-_gains = jax.jit(newton.gains)
 _SUMS = {"expand": _expand, "slope": _slope, "gains": _gain}

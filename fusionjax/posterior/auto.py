@@ -10,11 +10,11 @@ spent.
 
 from collections.abc import Iterator
 
-import jax
 import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from fusionjax.keys import split
 from fusionjax.posterior import importance, independence, newton, nuts, proposals, psis
 from fusionjax.posterior.certificate import LEAST_ESS, MOST_R_HAT
 from fusionjax.posterior.proposals import Groundwork
@@ -43,7 +43,7 @@ def fit(
     Where none is, the last one's, which says so. Raises ValueError where `observations` cannot be
     followed (see `check`).
     """
-    scale_key, pilot_key, run_key = jax.random.split(key, 3)
+    scale_key, pilot_key, run_key = split(key, 3)
     ground = proposals.groundwork(scale_key, observations, bias)
     pilot = proposals.draw(pilot_key, ground, PILOT).log_ratio
     share, k_hat = psis.effective(pilot) / PILOT, psis.k_hat(pilot)
@@ -59,7 +59,7 @@ def fit(
 
 def _engines(key: Key, ground: Groundwork, draws: int, share: float) -> Iterator[Posterior]:
     """Posteriors from the cheapest on that the pilot leaves some hope for."""
-    keys = jax.random.split(key, 5)
+    keys = split(key, 5)
     if share >= EVEN:
         yield importance.sample(keys[0], ground, draws=draws, proposed=2048)
         yield importance.sample(keys[4], ground, draws=draws, proposed=4096, degrees=DEGREES)

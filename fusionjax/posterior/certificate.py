@@ -110,7 +110,7 @@ def verdict(
         likelihood_evaluations=likelihood_evaluations,
         seconds=time.perf_counter() - started,
         notes=(*notes, *failed),
-        d2_over_n=theta**2 / max(float(np.sum(observations.weight)), 1.0),
+        d2_over_n=theta**2 / max(float(np.sum(np.asarray(observations.weight))), 1.0),
     )
 
 

@@ -4,11 +4,11 @@ The weights are Pareto-smoothed (`psis`), and the draws resampled in proportion 
 what reads them need not know of weights. A proposal costs one evaluation of the likelihood.
 """
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from fusionjax.keys import split
 from fusionjax.posterior import newton, proposals, psis
 from fusionjax.posterior.certificate import verdict
 from fusionjax.posterior.proposals import Groundwork
@@ -32,7 +32,7 @@ def fit(
     the effective number of the weighted proposals. Raises ValueError where `observations` cannot be
     followed (see `check`).
     """
-    scale_key, draw_key = jax.random.split(key)
+    scale_key, draw_key = split(key, 2)
     ground = proposals.groundwork(scale_key, observations, bias)
     return sample(draw_key, ground, draws=draws, proposed=proposed, degrees=degrees)
 
@@ -41,7 +41,7 @@ def sample(
     key: Key, ground: Groundwork, *, draws: int, proposed: int, degrees: float | None = None
 ) -> Posterior:
     """`fit` from its groundwork on."""
-    draw_key, pick_key = jax.random.split(key)
+    draw_key, pick_key = split(key, 2)
     count = max(draws, proposed)
     found = proposals.draw(draw_key, ground, count, degrees)
     log_weight, _ = psis.smooth(found.log_ratio)

@@ -5,12 +5,12 @@ proposes too seldom is kept for many steps, and R̂ and the effective size show 
 evaluated at once, before the chains run.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
+from fusionjax.keys import generator, split
 from fusionjax.posterior import newton, proposals
 from fusionjax.posterior.certificate import mixing, verdict
 from fusionjax.posterior.proposals import Groundwork
@@ -34,18 +34,18 @@ def fit(
     Rounded up to a multiple of four; the certificate is that of the whole chains. Raises ValueError
     where `observations` cannot be followed (see `check`).
     """
-    scale_key, draw_key = jax.random.split(key)
+    scale_key, draw_key = split(key, 2)
     ground = proposals.groundwork(scale_key, observations, bias)
     return sample(draw_key, ground, draws=draws, proposed=proposed)
 
 
 def sample(key: Key, ground: Groundwork, *, draws: int, proposed: int) -> Posterior:
     """`fit` from its groundwork on."""
-    draw_key, accept_key = jax.random.split(key)
+    draw_key, accept_key = split(key, 2)
     sizes, each = newton.sizes(ground.observations), -(-draws // CHAINS)
     steps = max(each, proposed // CHAINS)
     found = proposals.draw(draw_key, ground, CHAINS * steps)
-    level = -np.asarray(jax.random.exponential(accept_key, (CHAINS, steps)))
+    level = -generator(accept_key).exponential(size=(CHAINS, steps))
     paths = map(_chain, found.log_ratio.reshape(CHAINS, steps), level)
     kept = np.stack([chain * steps + path for chain, path in enumerate(paths)])
     # θ is linear in u, which has fewer columns: one mixes as well as the other.

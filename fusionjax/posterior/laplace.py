@@ -5,11 +5,11 @@ moves it (`newton.mean`): weights that the data determine well are larger on ave
 mode. The certificate weighs the draws against the true density.
 """
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from fusionjax.keys import split
 from fusionjax.posterior import newton, proposals
 from fusionjax.posterior.certificate import verdict
 from fusionjax.posterior.proposals import Groundwork
@@ -29,7 +29,7 @@ def fit(
 
     Raises ValueError where `observations` cannot be followed (see `check`).
     """
-    scale_key, draw_key = jax.random.split(key)
+    scale_key, draw_key = split(key, 2)
     return sample(draw_key, proposals.groundwork(scale_key, observations, bias), draws=draws)
 
 

@@ -4,15 +4,13 @@ Enough where only linear functions of θ are asked for, such as a patient's ener
 first two moments are then exact under the posterior that the moments are of.
 """
 
-from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
-from jax.scipy.linalg import solve_triangular
+from jax import Array
 from jaxtyping import Float
+from scipy.linalg import solve_triangular
 
 from fusionjax.posterior import newton, psis
 from fusionjax.posterior import surrogate as gaussian
@@ -42,10 +40,8 @@ def of_surrogate(key: Key, ground: Groundwork, points: int | None = None) -> Mom
     if points is None:
         points = int(np.clip(OPERATIONS / size**3, LEAST_POINTS, MOST_POINTS))
     chosen = psis.resample(key, ground.scales.log_weight, points)
-    with jax.enable_x64(True):
-        tau = jnp.asarray(ground.scales.tau[chosen])
-        found = _mixture(tau, ground.scales.surrogate, newton.sizes(ground.observations))
-        return jax.tree.map(lambda x: x.astype(jnp.float32), found)
+    tau, sizes = ground.scales.tau[chosen], newton.sizes(ground.observations)
+    return _mixture(tau, ground.scales.surrogate, sizes)
 
 
 def of_draws(theta: tuple[Float[Array, "draw class _"], ...]) -> Moments:
@@ -61,23 +57,17 @@ def of_draws(theta: tuple[Float[Array, "draw class _"], ...]) -> Moments:
     return Moments(mean, covariance)
 
 
-@partial(jax.jit, static_argnames="sizes")
 def _mixture(tau, surrogate, sizes) -> Moments:
-    free = surrogate.centre.shape[1]
-
-    def one(total, tau):
-        at = gaussian.given(tau, surrogate, sizes)
-        scale = newton.columns(tau, sizes)[:, None]
-        apart = (scale * at.mean - surrogate.centre).ravel()
-        root = solve_triangular(at.cholesky, jnp.eye(len(apart)), lower=True)
-        root *= jnp.repeat(scale, free)[None, :]
-        square = root.T @ root + apart[:, None] * apart[None, :]
-        return (total[0] + apart, total[1] + square), None
-
-    size = surrogate.centre.size
-    zero = jnp.zeros(size), jnp.zeros((size, size))
+    size, shape = surrogate.centre.size, surrogate.centre.shape
     # About the centre, so that what is squared is small.
-    (apart, square), _ = lax.scan(one, zero, tau)
-    apart, square = apart / len(tau), square / len(tau)
-    mean = surrogate.centre + apart.reshape(surrogate.centre.shape)
-    return Moments(mean, square - apart[:, None] * apart[None, :])
+    apart, square = np.zeros(size), np.zeros((size, size))
+    for one in tau:
+        at = gaussian.given(one, surrogate, sizes)
+        scale = newton.columns(one, sizes)[:, None]
+        root = solve_triangular(at.cholesky, np.eye(size), lower=True, check_finite=False)
+        root *= np.repeat(scale, shape[1])
+        off = (scale * at.mean - surrogate.centre).ravel()
+        apart += off / len(tau)
+        square += (root.T @ root + np.outer(off, off)) / len(tau)
+    mean, covariance = surrogate.centre + apart.reshape(shape), square - np.outer(apart, apart)
+    return Moments(jnp.asarray(mean, jnp.float32), jnp.asarray(covariance, jnp.float32))

@@ -7,26 +7,30 @@ after another, with weights u = τz, θᵀ = u Bᵀ for an orthonormal basis B o
     I + τ (Σ_n w_n F_n F_nᵀ ⊗ Bᵀ(diag(p_n) − p_n p_nᵀ)B) τ
 
 is never below the identity: separable classes, duplicated columns and fewer records than weights
-need no special care. Sums over rows run block by block, so that beyond the features themselves
-memory does not grow with the rows. Everything is in float64 but the products of features, which are
-in the features' own type and summed over blocks in float64: call under `jax.enable_x64(True)`.
+need no special care. Sums over rows are compiled and run block by block, so that beyond the
+features themselves memory does not grow with the rows; what has the size of θ is left to NumPy,
+which compiles nothing. Everything is in float64 but the products of features, which are in the
+features' own type and summed over blocks in float64: call the sums under `jax.enable_x64(True)`.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.scipy.linalg import cho_solve
 from jaxtyping import Float
+from scipy.linalg import LinAlgError, block_diag, cho_solve, cholesky
 
 from fusionjax.posterior.types import Observations, relative
 
 MOST_STEPS = 100
 BLOCK = 2048
-CHUNK = 64
+ROOM = 256
+"""Fewer rows than a block are padded to a multiple, so that what was compiled serves again."""
+CHUNK = 128
 LEAF = 128
 SMALL = 1e8
 
@@ -34,81 +38,112 @@ SMALL = 1e8
 class Expansion(NamedTuple):
     """The log-likelihood at some weights u, in nats, its gradient and minus its Hessian there.
 
-    Rows and columns of `curvature` are in the order of `u.ravel()`.
+    Rows and columns of `curvature` are in the order of `u.ravel()`. JAX's arrays from `expand`.
     """
 
-    value: Float[Array, ""]
-    slope: Float[Array, "p free"]
-    curvature: Float[Array, "d d"]
+    value: Float[np.ndarray, ""]
+    slope: Float[np.ndarray, "p free"]
+    curvature: Float[np.ndarray, "d d"]
 
 
 class Mode(NamedTuple):
-    """The maximum over z; its arrays are in float64, so use them under `jax.enable_x64(True)`.
+    """The maximum over z, in float64.
 
     `likelihood` is expanded there; `cholesky` is the lower factor of the precision of z, rows in
     the order of `z.ravel()`; `log_evidence` the Laplace approximation of log P(y | τ), `log_joint`
     its value at `z`, both in nats; `steps` counts the passes over the rows.
     """
 
-    z: Float[Array, "p free"]
+    z: Float[np.ndarray, "p free"]
     likelihood: Expansion
-    cholesky: Float[Array, "d d"]
+    cholesky: Float[np.ndarray, "d d"]
     log_evidence: float
     log_joint: float
     steps: int
-
-
-class _State(NamedTuple):
-    z: Float[Array, "p free"]
-    likelihood: Expansion
-    cholesky: Float[Array, "d d"]
-    direction: Float[Array, "p free"]
-    decrement: Float[Array, ""]
-    steps: Array
 
 
 def solve(
     tau: Float[Array | np.ndarray, " modality"],
     observations: Observations,
     bias: Float[Array, " class"],
-    start: Float[Array | np.ndarray, "p free"] | None = None,
+    start: Float[np.ndarray, "p free"] | None = None,
     tolerance: float = 1e-8,
 ) -> Mode:
-    """Newton's method with backtracking, from `start` (else 0), until twice the gap is `tolerance`.
+    """`ascend` from `start` (else 0) by passes over the rows, in float64 throughout if need be."""
+    found = sizes(observations)
+    start = np.zeros((sum(found), len(bias) - 1)) if start is None else start
 
-    Raises FloatingPointError if the mode is not reached, in float64 throughout if need be.
-    """
+    def among(rows: Observations) -> Mode:
+        return ascend(lambda u: _expansion(u, rows, bias), tau, found, start, tolerance)
+
     with jax.enable_x64(True):
-        start = jnp.zeros((sum(sizes(observations)), bias.shape[0] - 1)) if start is None else start
-        bias, tau, start = double((bias, tau, start))
-        end = _solve(tau, observations, bias, start, tolerance)
-        if not _reached(end) and observations.features[0].dtype != jnp.float64:
-            end = _solve(tau, double(observations), bias, start, tolerance)
-        if not _reached(end):
-            raise FloatingPointError(f"no mode of θ after {end.steps} Newton steps at τ = {tau}")
-        value = float(end.likelihood.value - jnp.sum(end.z**2) / 2)
-        half_log_det = float(jnp.sum(jnp.log(jnp.diagonal(end.cholesky))))
-    return Mode(end.z, end.likelihood, end.cholesky, value - half_log_det, value, int(end.steps))
+        try:
+            return among(observations)
+        except FloatingPointError:
+            if observations.features[0].dtype == jnp.float64:
+                raise
+            return among(double(observations))
+
+
+def ascend(
+    expand: Callable[[Float[np.ndarray, "p free"]], Expansion],
+    tau: Float[Array | np.ndarray, " modality"],
+    sizes: tuple[int, ...],
+    start: Float[np.ndarray, "p free"],
+    tolerance: float,
+) -> Mode:
+    """Newton's method with backtracking, from `start`, until twice the gap is `tolerance`.
+
+    `expand` gives the log-likelihood's expansion at u. Each trial asks for all of it: the first is
+    nearly always the last. Raises FloatingPointError if the mode is not reached.
+    """
+    scale = columns(np.asarray(tau, float), sizes)[:, None]
+    z, at, steps = np.asarray(start, float), expand(scale * start), 1
+    factor, step, decrement = _direction(z, scale, at)
+    while decrement > tolerance and steps < MOST_STEPS:
+        value, length, there = at.value - np.sum(z**2) / 2, 2.0, -np.inf
+        while not _long_enough(length, there, value, decrement):
+            length /= 2
+            ahead = z + length * step
+            at, steps = expand(scale * ahead), steps + 1
+            there = at.value - np.sum(ahead**2) / 2
+        z = ahead
+        factor, step, decrement = _direction(z, scale, at)
+    if not decrement <= tolerance:
+        raise FloatingPointError(f"no mode of θ after {steps} Newton steps at τ = {tau}")
+    joint = float(at.value - np.sum(z**2) / 2)
+    half_log_det = float(np.sum(np.log(np.diagonal(factor))))
+    return Mode(z, at, factor, joint - half_log_det, joint, steps)
 
 
 def double(tree):
     """Every floating array of `tree` in float64; call it under `jax.enable_x64(True)`."""
 
     def one(x):
-        x = jnp.asarray(x)
-        return x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x
+        x = np.asarray(x)
+        return x.astype(float) if np.issubdtype(x.dtype, np.floating) else x
 
-    return jax.tree.map(one, tree)
+    # `jnp.asarray` would compile a program for each shape.
+    return jax.device_put(jax.tree.map(one, tree))
 
 
 def prepare(
     observations: Observations, bias: Float[Array, " class"]
 ) -> tuple[Observations, Float[Array, " class"]]:
-    """In float64; features too, unless there are so many that they are better left as they are."""
-    products = len(observations.weight) * sum(sizes(observations)) ** 2 * len(bias) ** 2
+    """In float64; features too, unless there are so many that they are better left as they are.
+
+    Fewer rows than a block get others beside them that have no features and weigh nothing.
+    """
+    rows = len(observations.weight)
+    if rows < BLOCK:
+        more = -rows % ROOM
+        observations = jax.tree.map(
+            lambda x: np.pad(np.asarray(x), ((0, more),) + ((0, 0),) * (x.ndim - 1)), observations
+        )
+    products = rows * sum(sizes(observations)) ** 2 * len(bias) ** 2
     features = observations.features
     observations, bias = double((observations._replace(features=()), bias))
-    features = double(features) if products < SMALL else features
+    features = (double if products < SMALL else jax.device_put)(features)
     return observations._replace(features=features), bias
 
 
@@ -126,9 +161,9 @@ def sizes(observations: Observations) -> tuple[int, ...]:
     return tuple(feature.shape[1] for feature in observations.features)
 
 
-def columns(tau: Float[Array, " modality"], sizes: tuple[int, ...]) -> Float[Array, " total"]:
-    """The prior deviation of the weights on every column of the concatenated features."""
-    return jnp.concatenate([tau[i] * jnp.asarray(relative(p)) for i, p in enumerate(sizes)])
+def columns(tau: Float[Array | np.ndarray, " modality"], sizes: tuple[int, ...]) -> Any:
+    """The prior deviation [total] of the weights on every column of the concatenated features."""
+    return (tau[:, None] * _deviations(sizes)).sum(axis=0)
 
 
 def over_rows(term: Callable[[Observations], Any], observations: Observations) -> Any:
@@ -152,70 +187,28 @@ def over_rows(term: Callable[[Observations], Any], observations: Observations) -
     return lax.scan(add, zero, jnp.arange(0, rows, BLOCK))[0]
 
 
-def log_likelihood(
-    u: Float[Array, "p free"], observations: Observations, bias: Float[Array, " class"]
-) -> Float[Array, ""]:
-    """The program's weighted sum of log P(y | F, θ), in nats."""
-
-    def term(block):
-        log_prob = jax.nn.log_softmax(_energy(u, block, bias), axis=1)
-        return jnp.sum(_double(block.weight)[:, None] * block.onehot * log_prob)
-
-    return over_rows(term, observations)
-
-
 def expand(
-    u: Float[Array, "p free"], observations: Observations, bias: Float[Array, " class"]
+    u: Float[Array | np.ndarray, "p free"], observations: Observations, bias: Float[Array, " class"]
 ) -> Expansion:
     """The log-likelihood around u, in one pass over the rows and in closed form."""
-    value, slope, blocks = over_rows(lambda block: _expand(u, block, bias), observations)
-    free = u.shape[1]
-    place = np.zeros((free, free), int)
-    first, second = np.triu_indices(free)
-    place[first, second] = place[second, first] = np.arange(len(first))
-    curvature = blocks[place].transpose(2, 0, 3, 1).reshape(u.size, u.size)
-    return Expansion(value, slope, curvature)
-
-
-def log_joint(
-    z: Float[Array, "p free"],
-    tau: Float[Array, " modality"],
-    observations: Observations,
-    bias: Float[Array, " class"],
-) -> Float[Array, ""]:
-    """log P(y | z, τ) − |z|²/2, in nats: the program's log density given τ, less its constants."""
-    u = columns(tau, sizes(observations))[:, None] * z
-    return log_likelihood(u, observations, bias) - jnp.sum(z**2) / 2
+    return _whole(_sums(u, observations, bias))
 
 
 def gains(
-    u: Float[Array, "draw p free"],
-    centre: Float[Array, "p free"],
+    u: Float[Array | np.ndarray, "draw p free"],
+    centre: Float[Array | np.ndarray, "p free"],
     observations: Observations,
     bias: Float[Array, " class"],
-) -> Float[Array, " draw"]:
+) -> Float[np.ndarray, " draw"]:
     """log P(y | u) − log P(y | centre) of every draw, in nats.
 
     Differences are taken row by row and then summed, so that a sum over many rows keeps its digits.
     """
-    basis = zero_sum_basis(len(bias))
-
-    def some(u):
-        change = (u - centre[None]) @ basis.T
-
-        def term(block):
-            design, at = _design(block), jax.nn.log_softmax(_energy(centre, block, bias), axis=1)
-            turned = change.transpose(1, 0, 2).reshape(design.shape[1], -1).astype(design.dtype)
-            shift = jnp.matmul(design, turned, precision="highest")
-            shift = shift.reshape(len(design), *change.shape[::2])
-            log_z = jax.nn.logsumexp(at.astype(shift.dtype)[:, None, :] + shift, axis=2)
-            own = jnp.sum(block.onehot.astype(shift.dtype)[:, None, :] * shift, axis=2)
-            return _double(block.weight) @ _double(own - log_z)
-
-        return over_rows(term, observations)
-
-    chunks = jnp.pad(u, ((0, -len(u) % CHUNK), (0, 0), (0, 0))).reshape(-1, CHUNK, *u.shape[1:])
-    return lax.map(some, chunks).ravel()[: len(u)]
+    change = np.asarray(u) - np.asarray(centre)
+    change = np.pad(change, ((0, -len(change) % CHUNK), (0, 0), (0, 0)))
+    chunks = np.split(change, len(change) // CHUNK)
+    found = [_gains(chunk, centre, observations, bias) for chunk in chunks]
+    return np.concatenate(jax.device_get(found))[: len(u)]
 
 
 def mean(
@@ -223,22 +216,22 @@ def mean(
     tau: Float[Array | np.ndarray, " modality"],
     observations: Observations,
     bias: Float[Array, " class"],
-) -> Float[Array, "p free"]:
+) -> Float[np.ndarray, "p free"]:
     """The posterior mean of z given τ, to the order that skewness moves it from the mode.
 
     E z ≈ ẑ − A⁻¹g, with A the precision and g the gradient of log|A|/2 at the mode (the first-order
     term of Tierney and Kadane 1986, "Accurate approximations for posterior moments").
     """
-    scale = columns(jnp.asarray(tau), sizes(observations))[:, None]
-    slope = half_log_det_slope(scale * mode.z, covariance(mode, scale), observations, bias)
-    return moved(mode, scale, slope)
+    scale = columns(np.asarray(tau, float), sizes(observations))[:, None]
+    slope = _half_slope(scale * mode.z, covariance(mode, scale), observations, bias)
+    return moved(mode, scale, np.asarray(slope))
 
 
-def covariance(mode: Mode, scale: Float[Array, "p 1"]) -> Float[Array, "free free p p"]:
+def covariance(mode: Mode, scale: Float[np.ndarray, "p 1"]) -> Float[np.ndarray, "free free p p"]:
     """Of u = scale z under the Gaussian at the mode, in blocks for pairs of basis vectors."""
-    inverse = cho_solve((mode.cholesky, True), jnp.eye(mode.z.size))
+    inverse = cho_solve((mode.cholesky, True), np.eye(mode.z.size))
     blocks = inverse.reshape(*mode.z.shape, *mode.z.shape).transpose(1, 3, 0, 2)
-    return blocks * (scale @ scale.T)[None, None]
+    return blocks * (scale @ scale.T)
 
 
 def half_log_det_slope(
@@ -252,11 +245,38 @@ def half_log_det_slope(
 
 
 def moved(
-    mode: Mode, scale: Float[Array, "p 1"], slope: Float[Array, "p free"]
-) -> Float[Array, "p free"]:
+    mode: Mode, scale: Float[np.ndarray, "p 1"], slope: Float[np.ndarray, "p free"]
+) -> Float[np.ndarray, "p free"]:
     """`mean`, from the slope of log|A|/2 by u."""
     step = cho_solve((mode.cholesky, True), (scale * slope).ravel())
     return mode.z - step.reshape(mode.z.shape)
+
+
+def _direction(z, scale, likelihood: Expansion):
+    """The precision's Cholesky factor, Newton's step, and twice the rise that it promises."""
+    slope = scale * likelihood.slope - z
+    each = np.repeat(scale, z.shape[1])
+    precision = np.eye(z.size) + each[:, None] * likelihood.curvature * each[None, :]
+    try:
+        factor = cholesky(precision, lower=True, check_finite=False)
+    except LinAlgError:
+        return precision, z, np.nan
+    step = cho_solve((factor, True), slope.ravel(), check_finite=False).reshape(z.shape)
+    return factor, step, np.sum(slope * step)
+
+
+def _long_enough(length, there, value, decrement) -> bool:
+    """Whether a step of this `length` is taken: it rises enough (Armijo), or nothing is left.
+
+    Not by the difference of the two values: near the mode what is asked for is less than their
+    rounding, and a step that leaves the value as it is must do.
+    """
+    return bool(length <= 1e-9 or there >= value + 1e-4 * length * decrement)
+
+
+@cache
+def _deviations(sizes: tuple[int, ...]) -> Float[np.ndarray, "modality total"]:
+    return np.asarray(block_diag(*(relative(p) for p in sizes)))
 
 
 def _double(x):
@@ -269,6 +289,32 @@ def _design(block):
 
 def _energy(u, block, bias):
     return bias[None, :] + _double(_design(block)) @ (u @ zero_sum_basis(len(bias)).T)
+
+
+def _sums(u, observations, bias):
+    return over_rows(lambda block: _expand(u, block, bias), observations)
+
+
+def _whole(sums) -> Expansion:
+    """The expansion, from its curvature's blocks for pairs of basis vectors."""
+    value, slope, blocks = sums
+    whole = blocks[_places(slope.shape[1])].transpose(2, 0, 3, 1)
+    return Expansion(value, slope, whole.reshape(slope.size, slope.size))
+
+
+def _places(free: int) -> np.ndarray:
+    """Where each pair of basis vectors stands in the upper triangle."""
+    place = np.zeros((free, free), int)
+    first, second = np.triu_indices(free)
+    place[first, second] = place[second, first] = np.arange(len(first))
+    return place
+
+
+_compiled = jax.jit(_sums)
+
+
+def _expansion(u, observations, bias) -> Expansion:
+    return _whole(jax.device_get(_compiled(u, observations, bias)))
 
 
 def _expand(u, block, bias):
@@ -315,63 +361,28 @@ def _half_log_det_slope(u, covariance, block, bias):
         product = jnp.matmul(design, covariance[ab].astype(design.dtype), precision="highest")
         return _double(jnp.sum(product * design, axis=1))
 
-    place = np.zeros((free, free), int)
-    place[first, second] = place[second, first] = np.arange(len(first))
     pairs = lax.map(pair, (jnp.asarray(first), jnp.asarray(second)))
-    variance = basis @ pairs[place].transpose(2, 0, 1) @ basis.T
+    variance = basis @ pairs[_places(free)].transpose(2, 0, 1) @ basis.T
     prob = jax.nn.softmax(_energy(u, block, bias), axis=1)
     own = jnp.diagonal(variance, axis1=1, axis2=2) - 2 * jnp.einsum("nkl,nl->nk", variance, prob)
     slope = prob * (own - jnp.sum(prob * own, axis=1, keepdims=True)) / 2
     return _double(design).T @ (_double(block.weight)[:, None] * slope @ basis)
 
 
-def direction(
-    z: Float[Array, "p free"], scale: Float[Array, "p 1"], likelihood: Expansion
-) -> tuple[Float[Array, "d d"], Float[Array, "p free"], Float[Array, ""]]:
-    """The precision's Cholesky factor, Newton's step, and twice the rise that it promises."""
-    slope = scale * likelihood.slope - z
-    each = jnp.repeat(scale, z.shape[1])
-    precision = jnp.eye(z.size) + each[:, None] * likelihood.curvature * each[None, :]
-    cholesky = jnp.linalg.cholesky(precision)
-    step = cho_solve((cholesky, True), slope.ravel()).reshape(z.shape)
-    return cholesky, step, jnp.sum(slope * step)
-
-
-def long_enough(length, ahead, value, decrement):
-    """Whether a step of this `length` is taken: it rises enough (Armijo), or nothing is left.
-
-    Not by the difference of the two values: near the mode what is asked for is less than their
-    rounding, and a step that leaves the value as it is must do.
-    """
-    return (length <= 1e-9) | (ahead >= value + 1e-4 * length * decrement)
+_half_slope = jax.jit(half_log_det_slope)
 
 
 @jax.jit
-def _solve(tau, observations, bias, start, tolerance) -> _State:
-    scale = columns(tau, sizes(observations))[:, None]
+def _gains(change, centre, observations, bias):
+    turned = (change @ zero_sum_basis(len(bias)).T).transpose(1, 0, 2)
 
-    def unfinished(state):
-        return (state.decrement > tolerance) & (state.steps < MOST_STEPS)
+    def term(block):
+        design, at = _design(block), jax.nn.log_softmax(_energy(centre, block, bias), axis=1)
+        flat = turned.reshape(design.shape[1], -1).astype(design.dtype)
+        shift = jnp.matmul(design, flat, precision="highest")
+        shift = shift.reshape(len(design), *turned.shape[1:])
+        log_z = jax.nn.logsumexp(at.astype(shift.dtype)[:, None, :] + shift, axis=2)
+        own = jnp.sum(block.onehot.astype(shift.dtype)[:, None, :] * shift, axis=2)
+        return _double(block.weight) @ _double(own - log_z)
 
-    def step(state):
-        value = state.likelihood.value - jnp.sum(state.z**2) / 2
-
-        def too_long(length):
-            """Until the objective rises enough (Armijo), of 1, 1/2, 1/4, …"""
-            ahead = log_joint(state.z + length * state.direction, tau, observations, bias)
-            return ~long_enough(length, ahead, value, state.decrement)
-
-        length = lax.while_loop(too_long, lambda length: length / 2, jnp.ones_like(value))
-        tried = 1 - jnp.round(jnp.log2(length)).astype(int)
-        return evaluate(state.z + length * state.direction, state.steps + tried + 1)
-
-    def evaluate(z, steps):
-        likelihood = expand(scale * z, observations, bias)
-        return _State(z, likelihood, *direction(z, scale, likelihood), steps)
-
-    return lax.while_loop(unfinished, step, evaluate(start, jnp.asarray(1)))
-
-
-def _reached(end: _State) -> bool:
-    finite = np.isfinite(end.decrement) & np.all(np.isfinite(end.cholesky))
-    return bool(finite & (end.steps < MOST_STEPS))
+    return over_rows(term, observations)

@@ -16,6 +16,7 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 from numpyro.infer import MCMC, NUTS
 
+from fusionjax.keys import split
 from fusionjax.posterior import newton, program, proposals
 from fusionjax.posterior.certificate import mixing, verdict
 from fusionjax.posterior.proposals import Groundwork
@@ -66,7 +67,7 @@ def fit(
     """
     if plain:
         return _plain(key, observations, bias, draws, warmup, chains, accept)
-    scale_key, run_key = jax.random.split(key)
+    scale_key, run_key = split(key, 2)
     ground = proposals.groundwork(scale_key, observations, bias)
     return sample(run_key, ground, draws=draws, warmup=warmup, chains=chains, accept=accept)
 

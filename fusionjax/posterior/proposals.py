@@ -12,10 +12,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Float
 from scipy.special import gammaln
 
+from fusionjax.keys import generator, split
 from fusionjax.posterior import newton, psis
 from fusionjax.posterior import scales as scale
 from fusionjax.posterior import surrogate as gaussian
@@ -23,7 +24,9 @@ from fusionjax.posterior.scales import Scales
 from fusionjax.posterior.types import Observations, check
 from fusionjax.types import Key
 
-Gains = Callable[[Float[Array, "draw p free"], Float[Array, "p free"]], Float[Array, " draw"]]
+Gains = Callable[
+    [Float[np.ndarray, "draw p free"], Float[np.ndarray, "p free"]], Float[np.ndarray, " draw"]
+]
 
 
 class Groundwork(NamedTuple):
@@ -68,18 +71,17 @@ def draw(key: Key, ground: Groundwork, count: int, degrees: float | None = None)
     with heavier tails; `log_ratio` then has the ratio of the two in it.
     """
     scales, observations = ground.scales, ground.exact
-    point_key, noise_key = jax.random.split(key)
+    point_key, noise_key = split(key, 2)
     points = min(count, len(scales.tau))
     each = -(-count // points)
+    tau = scales.tau[psis.resample(point_key, scales.log_weight, points)]
+    u, lighter = _place(noise_key, tau, scales.surrogate, newton.sizes(observations), each, degrees)
+    u, surrogate = u[:count], scales.surrogate
+    gains = ground.gains or partial(newton.gains, observations=observations, bias=ground.exact_bias)
     with jax.enable_x64(True):
-        tau = jnp.asarray(scales.tau[psis.resample(point_key, scales.log_weight, points)])
-        sizes = newton.sizes(observations)
-        u, lighter = _place(noise_key, tau, scales.surrogate, sizes, each, degrees)
-        u = u[:count]
-        gains = ground.gains or partial(_gains, observations=observations, bias=ground.exact_bias)
-        log_ratio = np.asarray(_log_ratio(u, scales.surrogate, gains(u, scales.surrogate.centre)))
-        log_ratio = log_ratio + np.asarray(lighter)[:count]
-        return Proposals(np.asarray(u), np.tile(tau, (each, 1))[:count], log_ratio)
+        rise = surrogate.value + surrogate.offset + gains(u, surrogate.centre)
+    log_ratio = rise - gaussian.log_density(u, surrogate) + lighter[:count]
+    return Proposals(u, np.tile(tau, (each, 1))[:count], log_ratio)
 
 
 def theta(
@@ -91,38 +93,27 @@ def theta(
     return tuple(jnp.asarray(part) for part in np.split(whole, np.cumsum(sizes)[:-1], axis=2))
 
 
-@partial(jax.jit, static_argnames=("sizes", "each", "degrees"))
 def _place(key, tau, surrogate, sizes, each, degrees):
     """`each` draws of u for every τ, all τ in turn: the first draws have each another τ.
 
     And the log of the Gaussian's density there less that of what they were drawn from.
     """
-
-    def one(at):
-        point_key, tau = at
-        noise, lighter = _noise(point_key, each, surrogate.centre.size, degrees)
-        return gaussian.place(noise, tau, gaussian.given(tau, surrogate, sizes), sizes), lighter
-
-    placed, lighter = lax.map(one, (jax.random.split(key, len(tau)), tau))
-    return placed.transpose(1, 0, 2, 3).reshape(-1, *surrogate.centre.shape), lighter.T.ravel()
+    noise, lighter = _noise(key, each * len(tau), surrogate.centre.size, degrees)
+    u = np.empty((each, len(tau), *surrogate.centre.shape))
+    for i, one in enumerate(tau):
+        at = gaussian.given(one, surrogate, sizes)
+        u[:, i] = gaussian.place(noise[i :: len(tau)], one, at, sizes)
+    return u.reshape(-1, *surrogate.centre.shape), lighter
 
 
 def _noise(key, count, size, degrees):
     """Standard noise [count, size], and log N(noise) less the log of the density it is from."""
+    random = generator(key)
+    noise = random.standard_normal((count, size))
     if degrees is None:
-        return jax.random.normal(key, (count, size), jnp.float64), jnp.zeros(count, jnp.float64)
-    normal_key, scale_key = jax.random.split(key)
-    chi = 2 * jax.random.gamma(scale_key, degrees / 2, (count, 1), jnp.float64)
-    noise = jax.random.normal(normal_key, (count, size), jnp.float64) * jnp.sqrt(degrees / chi)
-    square = jnp.sum(noise**2, axis=1)
+        return noise, np.zeros(count)
+    noise *= np.sqrt(degrees / random.chisquare(degrees, (count, 1)))
+    square = np.sum(noise**2, axis=1)
     constant = gammaln((degrees + size) / 2) - gammaln(degrees / 2) - size / 2 * np.log(degrees / 2)
-    student = constant - (degrees + size) / 2 * jnp.log1p(square / degrees)
+    student = constant - (degrees + size) / 2 * np.log1p(square / degrees)
     return noise, -square / 2 - student
-
-
-_gains = jax.jit(newton.gains)
-
-
-@jax.jit
-def _log_ratio(u, surrogate, gains):
-    return surrogate.value + surrogate.offset + gains - gaussian.log_density(u, surrogate)

@@ -5,10 +5,10 @@ After Vehtari et al. (2024), "Pareto smoothed importance sampling", JMLR 25.
 
 import math
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from fusionjax.keys import generator
 from fusionjax.types import Key
 
 
@@ -75,12 +75,10 @@ def resample(
     key: Key, log_weights: Float[np.ndarray, " draw"], count: int
 ) -> Int[np.ndarray, " count"]:
     """`count` indices in random order, each as often as its weight says (systematic resampling)."""
-    start, shuffle = jax.random.split(key)
-    ticks = (float(jax.random.uniform(start)) + np.arange(count)) / count
+    random = generator(key)
+    ticks = (random.random() + np.arange(count)) / count
     chosen = np.searchsorted(np.cumsum(normalised(log_weights)), ticks)
-    return np.minimum(chosen, len(log_weights) - 1)[
-        np.asarray(jax.random.permutation(shuffle, count))
-    ]
+    return random.permutation(np.minimum(chosen, len(log_weights) - 1))
 
 
 def _pareto(excess: Float[np.ndarray, " tail"]) -> tuple[float, float]:

@@ -8,18 +8,16 @@ leave near 0.
 """
 
 from collections.abc import Callable
-from functools import partial
 from itertools import product
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
-from jax.scipy.linalg import cho_solve
+from jax import Array
 from jaxtyping import Float
 from scipy import stats
+from scipy.linalg import solve_triangular
 
+from fusionjax.keys import generator, split
 from fusionjax.posterior import newton, psis
 from fusionjax.posterior import surrogate as gaussian
 from fusionjax.posterior.surrogate import Surrogate
@@ -27,6 +25,7 @@ from fusionjax.posterior.types import Observations
 from fusionjax.types import Key
 
 ANCHORS = 6
+MOST_CLIMBS = 100
 ROUNDS = 4
 LEAST_POINTS, MOST_POINTS = 256, 4096
 OPERATIONS = 4e9
@@ -80,7 +79,7 @@ def integrate_around(key: Key, anchored: Anchor, sizes: tuple[int, ...]) -> Scal
     tau, surrogate, evaluations = anchored
     root = _spread(tau, surrogate, sizes)
     proposal = _Proposal(tau, tau[:, None] * root)
-    for round_key in jax.random.split(key, ROUNDS):
+    for round_key in split(key, ROUNDS):
         points, log_weight = _weigh(round_key, proposal, surrogate, sizes)
         if psis.effective(log_weight) > len(points) / 2:
             break
@@ -97,7 +96,7 @@ def anchor(observations: Observations, bias: Float[Array, " class"]) -> Anchor:
 
     def expand(tau: np.ndarray, start: np.ndarray | None) -> tuple[Surrogate, int]:
         mode = newton.solve(tau, observations, bias, start, tolerance=TOLERANCE)
-        return _around(mode, jnp.asarray(tau), observations, bias), mode.steps + 1
+        return gaussian.around(mode, tau, observations, bias), mode.steps + 1
 
     return anchor_by(expand, newton.sizes(observations))
 
@@ -111,29 +110,20 @@ def anchor_by(expand: Expand, sizes: tuple[int, ...]) -> Anchor:
     for _ in range(ANCHORS):
         surrogate, passes = expand(tau, start)
         evaluations += passes
-        target, start = map(np.asarray, _climb(jnp.asarray(tau), surrogate, sizes))
+        target, start = _climb(tau, surrogate, sizes)
         if np.max(np.abs(np.log(target / tau))) < 0.1:
             break
         tau = target
     return tau, surrogate, evaluations
 
 
-_around = jax.jit(gaussian.around)
-
-
-@partial(jax.jit, static_argnames="sizes")
 def _climb(tau, surrogate, sizes):
     """The mode of P(log τ | y) under the surrogate from `tau` on, and the mean of z there."""
-
-    def unfinished(state):
-        return (jnp.max(jnp.abs(state[1])) > 0.01) & (state[2] < 100)
-
-    def step(state):
-        target = _slope(state[0], surrogate, sizes)[1]
-        return target, jnp.log(target / state[0]), state[2] + 1
-
-    end = lax.while_loop(unfinished, step, (tau, jnp.ones_like(tau), 0))[0]
-    return end, gaussian.given(end, surrogate, sizes).mean
+    for _ in range(MOST_CLIMBS):
+        before, (_, tau) = tau, _slope(tau, surrogate, sizes)
+        if np.max(np.abs(np.log(tau / before))) <= 0.01:
+            break
+    return tau, gaussian.given(tau, surrogate, sizes).mean
 
 
 def _slope(tau, surrogate, sizes):
@@ -143,28 +133,23 @@ def _slope(tau, surrogate, sizes):
     quadratic in τ_i², whose root that is (MacKay 1992, "Bayesian interpolation").
     """
     at = gaussian.given(tau, surrogate, sizes)
-    inverse = cho_solve((at.cholesky, True), jnp.eye(at.mean.size))
-    ends = np.cumsum(sizes)[:-1]
+    root = solve_triangular(at.cholesky, np.eye(at.mean.size), lower=True, check_finite=False)
+    starts = np.cumsum((0, *sizes[:-1]))
 
     def by_modality(x):
-        return jnp.stack([jnp.sum(part) for part in jnp.split(x, ends)])
+        return np.add.reduceat(np.sum(x, axis=1), starts)
 
-    known = by_modality(1 - jnp.diagonal(inverse).reshape(at.mean.shape))
+    known = by_modality(1 - np.sum(root**2, axis=0).reshape(at.mean.shape))
     squares = by_modality(at.mean**2)
-    target = (1 - known + jnp.sqrt((1 - known) ** 2 + 4 * tau**2 * squares)) / 2
-    return squares - known + 1 - tau**2, jnp.sqrt(jnp.maximum(target, LEAST_TAU**2))
-
-
-@partial(jax.jit, static_argnames="sizes")
-def _slopes(tau, surrogate, sizes):
-    return lax.map(lambda one: _slope(one, surrogate, sizes)[0], tau)
+    target = (1 - known + np.sqrt((1 - known) ** 2 + 4 * tau**2 * squares)) / 2
+    return squares - known + 1 - tau**2, np.sqrt(np.maximum(target, LEAST_TAU**2))
 
 
 def _spread(tau, surrogate, sizes) -> Float[np.ndarray, "modality modality"]:
     """A root of log τ's covariance by the curvature at its mode, in no direction wider than 1."""
     step = 0.1
     ahead = np.exp(step * np.concatenate([np.eye(len(tau)), -np.eye(len(tau))])) * tau
-    slopes = np.asarray(_slopes(jnp.asarray(ahead), surrogate, sizes))
+    slopes = np.array([_slope(one, surrogate, sizes)[0] for one in ahead])
     curvature = (slopes[len(tau) :] - slopes[: len(tau)]) / (2 * step)
     values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
     return vectors / np.sqrt(np.maximum(values, 1.0))[None, :]
@@ -175,14 +160,9 @@ def _weigh(key, proposal: _Proposal, surrogate, sizes) -> tuple[np.ndarray, np.n
     count = int(np.clip(OPERATIONS / surrogate.centre.size**3, LEAST_POINTS, MOST_POINTS))
     standard = stats.t.ppf(_lattice(key, count, len(proposal.centre)), DEGREES)
     tau = np.maximum(np.abs(proposal.centre + standard @ proposal.root.T), LEAST_TAU)
-    log_evidence = np.asarray(_evidence(jnp.asarray(tau), surrogate, sizes))
+    log_evidence = gaussian.log_evidence(tau, surrogate, sizes)
     prior = np.sum(stats.halfnorm.logpdf(tau), axis=1)
     return tau, log_evidence + prior - _log_density(tau, proposal)
-
-
-@partial(jax.jit, static_argnames="sizes")
-def _evidence(tau, surrogate, sizes):
-    return lax.map(lambda one: gaussian.given(one, surrogate, sizes).log_evidence, tau)
 
 
 def _lattice(key: Key, points: int, dimensions: int) -> Float[np.ndarray, "point dimension"]:
@@ -193,7 +173,7 @@ def _lattice(key: Key, points: int, dimensions: int) -> Float[np.ndarray, "point
     phi = 2.0
     for _ in range(40):
         phi = (1 + phi) ** (1 / (dimensions + 1))
-    start = np.asarray(jax.random.uniform(key, (dimensions,)))
+    start = generator(key).random(dimensions)
     lattice = start + np.arange(points)[:, None] * phi ** -np.arange(1.0, dimensions + 1)
     return np.clip(lattice % 1.0, 1e-6, 1 - 1e-6)
 

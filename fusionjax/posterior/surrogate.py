@@ -11,13 +11,16 @@ and by nothing else, which is what the importance weights of every engine are.
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Float
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from fusionjax.posterior import newton
 from fusionjax.posterior.types import Observations
+
+ROOM = 50_000
+"""Numbers in all the precisions that are factored at a time: they stay in the cache."""
 
 
 class Surrogate(NamedTuple):
@@ -26,24 +29,23 @@ class Surrogate(NamedTuple):
     `offset` is the true log-likelihood at the centre less `value`.
     """
 
-    centre: Float[Array, "p free"]
-    value: Float[Array, ""]
-    slope: Float[Array, "p free"]
-    curvature: Float[Array, "d d"]
-    offset: Float[Array, ""]
+    centre: Float[np.ndarray, "p free"]
+    value: float
+    slope: Float[np.ndarray, "p free"]
+    curvature: Float[np.ndarray, "d d"]
+    offset: float
 
 
 class Given(NamedTuple):
-    """z given τ under the surrogate: its mean, the lower factor of its precision; log P(y | τ)."""
+    """z given τ under the surrogate: its mean, and the lower factor of its precision."""
 
-    mean: Float[Array, "p free"]
-    cholesky: Float[Array, "d d"]
-    log_evidence: Float[Array, ""]
+    mean: Float[np.ndarray, "p free"]
+    cholesky: Float[np.ndarray, "d d"]
 
 
 def around(
     mode: newton.Mode,
-    tau: Float[Array, " modality"],
+    tau: Float[np.ndarray, " modality"],
     observations: Observations,
     bias: Float[Array, " class"],
 ) -> Surrogate:
@@ -56,42 +58,77 @@ def around(
     return about(mode, scale, newton.mean(mode, tau, observations, bias))
 
 
-def about(mode: newton.Mode, scale: Float[Array, "p 1"], z: Float[Array, "p free"]) -> Surrogate:
+def about(
+    mode: newton.Mode, scale: Float[np.ndarray, "p 1"], z: Float[np.ndarray, "p free"]
+) -> Surrogate:
     """`around`, from the deviations `scale` of the columns and the mean `z` of `newton.mean`."""
     centre, mean = scale * mode.z, scale * z
     curvature = mode.likelihood.curvature
     bent = (curvature @ (mean - centre).ravel()).reshape(z.shape)
     slope = bent + z / scale
-    rise = jnp.sum(slope * (mean - centre)) - jnp.sum(bent * (mean - centre)) / 2
-    value = mode.log_joint - rise + jnp.sum(z**2) / 2
-    return Surrogate(centre, value, slope, curvature, mode.likelihood.value - value)
+    rise = np.sum(slope * (mean - centre)) - np.sum(bent * (mean - centre)) / 2
+    value = mode.log_joint - float(rise - np.sum(z**2) / 2)
+    return Surrogate(centre, value, slope, curvature, float(mode.likelihood.value) - value)
 
 
-def given(tau: Float[Array, " modality"], surrogate: Surrogate, sizes: tuple[int, ...]) -> Given:
+def given(
+    tau: Float[np.ndarray, " modality"], surrogate: Surrogate, sizes: tuple[int, ...]
+) -> Given:
     """The Gaussian of z given τ, in closed form, without the records."""
-    centre = surrogate.centre
-    scale = jnp.repeat(newton.columns(tau, sizes), centre.shape[1])
-    linear = surrogate.slope.ravel() + surrogate.curvature @ centre.ravel()
-    precision = jnp.eye(len(scale)) + scale[:, None] * surrogate.curvature * scale[None, :]
-    cholesky = jnp.linalg.cholesky(precision)
-    mean = cho_solve((cholesky, True), scale * linear)
-    at_zero = log_density(jnp.zeros_like(centre)[None], surrogate)[0]
-    log_evidence = at_zero + jnp.sum(scale * linear * mean) / 2
-    log_evidence -= jnp.sum(jnp.log(jnp.diagonal(cholesky)))
-    return Given(mean.reshape(centre.shape), cholesky, log_evidence)
+    precision, linear = _natural(tau[None], surrogate, sizes)
+    # Its transpose is the same and in LAPACK's order: nothing is copied.
+    factor = cholesky(precision[0].T, lower=True, overwrite_a=True, check_finite=False)
+    mean = cho_solve((factor, True), linear[0], check_finite=False)
+    return Given(mean.reshape(surrogate.centre.shape), factor)
 
 
-def log_density(u: Float[Array, "draw p free"], surrogate: Surrogate) -> Float[Array, " draw"]:
+def log_evidence(
+    tau: Float[np.ndarray, "point modality"], surrogate: Surrogate, sizes: tuple[int, ...]
+) -> Float[np.ndarray, " point"]:
+    """log P(y | τ) under the surrogate of every τ, in closed form, without the records."""
+    size = surrogate.centre.size
+    parts = np.array_split(tau, -(-len(tau) * size**2 // ROOM))
+    found = np.concatenate([_log_evidence(part, surrogate, sizes) for part in parts])
+    return found + log_density(np.zeros((1, *surrogate.centre.shape)), surrogate)
+
+
+def log_density(
+    u: Float[np.ndarray, "draw p free"], surrogate: Surrogate
+) -> Float[np.ndarray, " draw"]:
     """The surrogate's log-likelihood of every draw."""
-    apart = (u - surrogate.centre[None]).reshape(len(u), -1)
+    apart = (u - surrogate.centre).reshape(len(u), -1)
     bent = apart @ surrogate.curvature / 2
-    return surrogate.value + jnp.sum(apart * (surrogate.slope.ravel()[None] - bent), axis=1)
+    return surrogate.value + np.sum(apart * (surrogate.slope.ravel() - bent), axis=1)
 
 
 def place(
-    noise: Float[Array, "draw d"], tau: Float[Array, " modality"], at: Given, sizes: tuple[int, ...]
-) -> Float[Array, "draw p free"]:
+    noise: Float[np.ndarray, "draw d"],
+    tau: Float[np.ndarray, " modality"],
+    at: Given,
+    sizes: tuple[int, ...],
+) -> Float[np.ndarray, "draw p free"]:
     """Weights u = τ(mean + L⁻ᵀ noise): draws of u given τ where the noise is standard normal."""
-    step = solve_triangular(at.cholesky, noise.T, lower=True, trans=1).T
-    z = at.mean[None] + step.reshape(-1, *at.mean.shape)
-    return newton.columns(tau, sizes)[None, :, None] * z
+    step = solve_triangular(at.cholesky, noise.T, lower=True, trans=1, check_finite=False).T
+    return newton.columns(tau, sizes)[:, None] * (at.mean + step.reshape(-1, *at.mean.shape))
+
+
+def _natural(tau, surrogate, sizes):
+    """Of z given every τ: the precision [point, d, d], and the precision times the mean."""
+    scale = np.stack([newton.columns(one, sizes) for one in tau])
+    scale = np.repeat(scale, surrogate.centre.shape[1], axis=1)
+    precision = scale[:, :, None] * surrogate.curvature * scale[:, None, :]
+    index = np.arange(scale.shape[1])
+    precision[:, index, index] += 1.0
+    linear = surrogate.slope.ravel() + surrogate.curvature @ surrogate.centre.ravel()
+    return precision, scale * linear
+
+
+def _log_evidence(tau, surrogate, sizes):
+    """bᵀA⁻¹b/2 − log|A|/2: b as one row more of A makes one row more of its factor L, (L⁻¹b)ᵀ."""
+    precision, linear = _natural(tau, surrogate, sizes)
+    corner = 1 + 2 * np.sum(linear**2, axis=1)
+    below = np.concatenate([linear, corner[:, None]], axis=1)
+    bordered = np.concatenate([precision, linear[:, None, :]], axis=1)
+    factor = np.linalg.cholesky(np.concatenate([bordered, below[:, :, None]], axis=2))
+    log_det = np.sum(np.log(np.diagonal(factor, axis1=1, axis2=2)[:, :-1]), axis=1)
+    return np.sum(factor[:, -1, :-1] ** 2, axis=1) / 2 - log_det

@@ -19,6 +19,7 @@ from numpyro.infer.autoguide import AutoMultivariateNormal
 from numpyro.infer.initialization import init_to_median
 from numpyro.optim import Adam
 
+from fusionjax.keys import split
 from fusionjax.posterior import newton, proposals
 from fusionjax.posterior.certificate import verdict
 from fusionjax.posterior.proposals import Groundwork
@@ -50,7 +51,7 @@ def fit(
 
     Raises ValueError where `observations` cannot be followed (see `check`).
     """
-    scale_key, run_key = jax.random.split(key)
+    scale_key, run_key = split(key, 2)
     ground = proposals.groundwork(scale_key, observations, bias)
     return sample(run_key, ground, draws=draws, steps=steps)
 

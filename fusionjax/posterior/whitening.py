@@ -76,6 +76,7 @@ def target(ground: Groundwork, sizes: tuple[int, ...]) -> tuple[Target, int]:
     with jax.enable_x64(True):
         whitening, evaluations = _whiten(ground, sizes)
         own = _own(ground.scales.surrogate.centre, ground.exact, ground.exact_bias)
+        own = own[: len(observations.weight)]
         design = jnp.concatenate(observations.features, axis=1)
         parts = (whitening, design, observations.onehot, observations.weight, ground.bias, own)
         return jax.tree.map(lambda x: x.astype(jnp.float32), Target(*parts)), evaluations
@@ -126,7 +127,7 @@ def _whiten(ground, sizes) -> tuple[Whitening, int]:
     shrink = tau / np.sqrt(1 + value * tau**2)
     precision = basis.T @ curvature @ basis + np.diag(1 / tau**2)
     colour = np.linalg.inv(np.linalg.cholesky(shrink[:, None] * precision * shrink[None, :])).T
-    mean = np.asarray(gaussian.given(jnp.asarray(scales.mode), surrogate, sizes).mean).ravel()
+    mean = gaussian.given(scales.mode, surrogate, sizes).mean.ravel()
     linear = (basis.T @ (tau * mean)) / shrink ** (2 - fall / 2)
     mode = np.log(scales.mode)
     constants = (mode, scales.root, bases, value, fall, linear, colour)

@@ -19,6 +19,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from fusionjax.keys import split
 from fusionjax.posterior import loo, newton, proposals, psis
 from fusionjax.posterior.certificate import LEAST_EXCESS
 from fusionjax.posterior.loo import Estimate, Loo
@@ -86,7 +87,7 @@ def evaluate(
     Raises ValueError where `observations` cannot be followed (see `posterior.check`).
     """
     shown = subsets(len(observations.features)) if shown is None else tuple(shown)
-    keys = jax.random.split(key, len(shown))
+    keys = split(key, len(shown))
     return tuple(
         _subset(k, observations, bias, s, proposed) for k, s in zip(keys, shown, strict=True)
     )
@@ -151,7 +152,7 @@ def as_json(found: Sequence[Subset], names: Sequence[str]) -> dict[str, Any]:
 def _subset(key, observations: Observations, bias, shown, proposed) -> Subset:
     if not any(shown):
         return _nothing(observations, bias, shown)
-    scale_key, draw_key, pick_key = jax.random.split(key, 3)
+    scale_key, draw_key, pick_key = split(key, 3)
     kept = np.flatnonzero(shown)
     features = tuple(observations.features[i] for i in kept)
     alone = observations._replace(features=features, presence=observations.presence[:, kept])

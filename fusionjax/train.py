@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +25,15 @@ from fusionjax import files
 from fusionjax import presence as missing
 from fusionjax.batches import Loader
 from fusionjax.errors import ModelError
+from fusionjax.fusion.schemes.auxiliary import alone, auxiliary
+from fusionjax.fusion.schemes.blending import blend, blending
+from fusionjax.fusion.schemes.modulation import coefficients, modulated, noise
 from fusionjax.types import Batch, Encoder, Features, Fusion, Inputs, Key, Params
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
+
+Scheme = Literal["plain", "auxiliary", "blending", "modulation", "noisy-modulation"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,10 @@ class TrainConfig:
     """Epochs after the best validation NLL at which training stops."""
     least_steps: int = 20
     """Steps of an epoch at least, so that small data sets do not spend their time on validation."""
+    scheme: Scheme = "plain"
+    """What training adds to the fusion's loss or takes from its gradient (`fusion/schemes`).
+    Blending trains twice: a plain run first, from which it takes its weights. AdamW forgets a
+    factor that is always the same, so of modulation it keeps what changes from step to step."""
     seed: int = 0
 
 
@@ -86,6 +95,7 @@ class State(NamedTuple):
     best: Weights
     best_nll: Float[Array, ""]
     best_step: Int[Array, ""]
+    blend: Float[Array, " loss"]
     history: Float[Array, "evaluation 2"]
 
 
@@ -159,13 +169,29 @@ def fit(
     """
     steps = max(train.steps, config.least_steps)
     task = Task(network, replace(config, seed=0), classes, config.epochs * steps)
-    state = _start(task, sample, config.seed)
+    state = start(task, sample, config.seed)
+    if config.scheme == "blending":
+        before = fit(
+            network,
+            train,
+            validation,
+            sample,
+            classes,
+            replace(config, scheme="plain"),
+            checkpoints=checkpoints and checkpoints / "before",
+            seconds_between=seconds_between,
+            progress=progress,
+        )
+        course = state.weights, before.weights
+        state = state._replace(
+            blend=blend(*(_parts(task, w, part) for part in (train, validation) for w in course))
+        )
     manager = _open(checkpoints, config, state) if checkpoints else None
     state = _restore(manager, state) if manager else state
     epoch, saved = int(state.step) // steps, -math.inf
     while epoch < config.epochs and not _out_of_patience(state, config, steps):
         for step in range(epoch * steps, (epoch + 1) * steps):
-            state = _update(task, state, train.at(step))
+            state = update(task, state, train.at(step))
         nll = sum(float(_validation_sum(task, state, b)) for b in validation.ordered())
         state = _record(state, nll / max(validation.size, 1), epoch, steps)
         epoch += 1
@@ -178,7 +204,8 @@ def fit(
     return _finish(state, epoch, steps)
 
 
-def _start(task: Task, sample: Batch, seed: int) -> State:
+def start(task: Task, sample: Batch, seed: int) -> State:
+    """The state before the first step: fresh weights, of which `sample` gives the shapes."""
     weights = init(jax.random.key(seed), task.network, sample)
     return State(
         seed=jnp.asarray(seed, jnp.int32),
@@ -190,6 +217,7 @@ def _start(task: Task, sample: Batch, seed: int) -> State:
         best=weights,
         best_nll=jnp.full((), jnp.inf),
         best_step=jnp.zeros((), jnp.int32),
+        blend=jnp.zeros(1 + len(task.network.encoders)),
         history=jnp.full((task.config.epochs, 2), jnp.nan),
     )
 
@@ -211,13 +239,24 @@ def _optimiser(task: Task) -> optax.GradientTransformation:
 
 
 @partial(jax.jit, static_argnums=0)
-def _update(task: Task, state: State, batch: Batch) -> State:
-    shown = _dropped(task, jax.random.fold_in(jax.random.key(state.seed), state.step), batch)
+def update(task: Task, state: State, batch: Batch) -> State:
+    """The state after one more step, on `batch`: pure, and compiled once for a task."""
+    key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+    shown, onehot = _dropped(task, key, batch), jax.nn.one_hot(batch.label, task.classes)
+    fusion = _schemed(task, state)
 
-    def mean_loss(weights: Weights) -> Float[Array, ""]:
-        return _losses(task, weights, batch, shown).mean()
+    def mean_loss(weights: Weights) -> tuple[Float[Array, ""], tuple[Features, ...]]:
+        features = encode(task.network.encoders, weights.encoders, batch.inputs)
+        return fusion.loss(weights.fusion, features, shown, onehot).mean(), features
 
-    loss, gradient = jax.value_and_grad(mean_loss)(state.weights)
+    (loss, features), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.weights)
+    if task.config.scheme in ("modulation", "noisy-modulation"):
+        factors = coefficients(fusion, state.weights.fusion, features, shown, onehot)
+        slowed = modulated(gradient.encoders, factors)
+        if task.config.scheme == "noisy-modulation":
+            added = noise(jax.random.fold_in(key, 1), gradient.encoders)
+            slowed = jax.tree.map(jnp.add, slowed, added)
+        gradient = gradient._replace(encoders=slowed)
     change, moments = _optimiser(task).update(gradient, state.optimiser, state.weights)
     weights = optax.apply_updates(state.weights, change)
     kept = jnp.minimum(task.config.averaging, state.step / (state.step + 10))
@@ -228,6 +267,37 @@ def _update(task: Task, state: State, batch: Batch) -> State:
         step=state.step + 1,
         running_loss=state.running_loss + loss,
     )
+
+
+def _schemed(task: Task, state: State) -> Fusion:
+    """The fusion with the loss that is trained on; validation keeps the fusion's own."""
+    if task.config.scheme == "auxiliary":
+        return auxiliary(task.network.fusion)
+    if task.config.scheme == "blending":
+        return blending(task.network.fusion, state.blend)
+    return task.network.fusion
+
+
+def _parts(task: Task, weights: Weights, loader: Loader) -> Float[Array, " loss"]:
+    """Mean losses of the whole and of each modality alone, where it is present."""
+    sums = [_part_sums(task, weights, batch) for batch in loader.ordered()]
+    losses, counts = (jnp.sum(jnp.stack(part), axis=0) for part in zip(*sums, strict=True))
+    return losses / jnp.maximum(counts, 1)
+
+
+@partial(jax.jit, static_argnums=0)
+def _part_sums(
+    task: Task, weights: Weights, batch: Batch
+) -> tuple[Float[Array, " loss"], Float[Array, " loss"]]:
+    """Sums of the losses over records, and how many were summed."""
+    features = encode(task.network.encoders, weights.encoders, batch.inputs)
+    told = features, batch.presence, jax.nn.one_hot(batch.label, task.classes)
+    whole = task.network.fusion.loss(weights.fusion, *told)
+    own = alone(task.network.fusion, weights.fusion, *told)
+    real = (batch.row >= 0)[:, None]
+    there = real & jnp.concatenate([jnp.ones_like(real), batch.presence], axis=1)
+    losses = jnp.concatenate([whole[:, None], own], axis=1)
+    return jnp.sum(jnp.where(there, losses, 0), axis=0), jnp.sum(there.astype(losses.dtype), axis=0)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -7,7 +7,7 @@ import numpy as np
 from fusionjax.fusion.log_linear import log_linear
 from fusionjax.fusion.schemes.auxiliary import alone, auxiliary
 from fusionjax.fusion.schemes.blending import blend, blending
-from fusionjax.fusion.schemes.modulation import coefficients, modulation
+from fusionjax.fusion.schemes.modulation import coefficients, modulated, noise
 from fusionjax.types import Features
 
 BIAS = jnp.log(jnp.array([0.6, 0.4]))
@@ -65,21 +65,32 @@ def test_modulation_slows_the_modality_that_is_ahead_and_no_other() -> None:
     factors = coefficients(PLAIN, PARAMS, seen, PRESENCE, ONEHOT, 0.5)
     assert 0 < factors[0] < 1
     assert factors[1] == 1
-
-    def slopes(fusion) -> tuple:
-        def mean(seen: tuple[Features, ...]) -> jax.Array:
-            return fusion.loss(PARAMS, seen, PRESENCE, ONEHOT).mean()
-
-        return jax.grad(mean, allow_int=True)(seen)
-
-    plain, slowed = slopes(PLAIN), slopes(modulation(PLAIN, 0.5))
-    for i in range(2):
-        np.testing.assert_allclose(slowed[i].vector, factors[i] * plain[i].vector, rtol=1e-6)
-    value = modulation(PLAIN).loss(PARAMS, seen, PRESENCE, ONEHOT)
-    np.testing.assert_array_equal(value, PLAIN.loss(PARAMS, seen, PRESENCE, ONEHOT))
+    score = PRESENCE[:, 0] * jnp.exp(
+        -PLAIN.loss(PARAMS, seen, PRESENCE & jnp.array([[True, False]]), ONEHOT)
+    )
+    other = PRESENCE[:, 1] * jnp.exp(
+        -PLAIN.loss(PARAMS, seen, PRESENCE & jnp.array([[False, True]]), ONEHOT)
+    )
+    ratio = score.sum() / other.sum()
+    np.testing.assert_allclose(factors[0], 1 - jnp.tanh(0.5 * ratio), rtol=1e-5)
+    slowed = modulated(({"w": jnp.ones((2, 2))}, {"w": jnp.ones(3)}), factors)
+    np.testing.assert_allclose(slowed[0]["w"], factors[0] * jnp.ones((2, 2)))
+    np.testing.assert_array_equal(slowed[1]["w"], jnp.ones(3))
 
 
 def test_modulation_of_one_modality_alone_changes_nothing() -> None:
     alone_at = jnp.array([[True, False]] * 4)
     factors = coefficients(PLAIN, PARAMS, features(), alone_at, ONEHOT, 0.5)
     np.testing.assert_array_equal(factors, jnp.ones(2))
+
+
+def test_noise_is_as_wide_as_the_gradient_and_spares_biases() -> None:
+    gradient = ({"kernel": 3 * jax.random.normal(jax.random.key(0), (200, 100))}, jnp.ones(7))
+    added, bias = noise(jax.random.key(1), gradient)
+    width = float(jnp.std(gradient[0]["kernel"]))
+    error = 5 * width / np.sqrt(2 * 20_000)  # of a deviation from 20,000 draws
+    assert abs(float(jnp.std(added["kernel"])) - width) < error < 0.1 * width
+    assert abs(float(jnp.mean(added["kernel"]))) < 5 * width / np.sqrt(20_000)
+    np.testing.assert_array_equal(bias, jnp.zeros(7))
+    other, _ = noise(jax.random.key(2), gradient)
+    assert not np.array_equal(added["kernel"], other["kernel"])

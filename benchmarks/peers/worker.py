@@ -44,8 +44,8 @@ class Worker:
         self._process.wait()
 
 
-def serve(run: Callable[[], Any]) -> None:
-    """Does `run` for every line that comes in, and answers with its seconds and its memory.
+def serve(run: Callable[[], dict[str, Any] | None]) -> None:
+    """Does `run` for every line that comes in; answers with its time, memory, and what it says.
 
     `peak_mib` is what the process held at most during the run above what it held before.
     """
@@ -56,10 +56,11 @@ def serve(run: Callable[[], Any]) -> None:
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         before = _memory("VmRSS")
         started = time.perf_counter()
-        run()
+        said = run()
         seconds = time.perf_counter() - started
         peak = (_memory("VmHWM") - before) / 1024
-        print(json.dumps({"seconds": seconds, "peak_mib": round(peak, 1)}), flush=True)
+        measured = {"seconds": seconds, "peak_mib": round(peak, 1)}
+        print(json.dumps({**measured, **(said or {})}), flush=True)
 
 
 def _memory(field: str) -> float:

@@ -31,6 +31,8 @@ def windows(x: Float[Array, "batch ..."], axis: int, stride: int = 2) -> Float[A
     There is one 0 before the first place and after the last, so that places appended to the end
     leave the others as they are.
     """
+    if stride == 2:
+        return _around_even(x, axis)
     length = -(-x.shape[axis] // stride)
     widths = [(0, 0)] * x.ndim
     widths[axis] = (1, stride)
@@ -40,6 +42,17 @@ def windows(x: Float[Array, "batch ..."], axis: int, stride: int = 2) -> Float[A
         for k in range(3)
     ]
     return jnp.concatenate(parts, axis=-1)
+
+
+def _around_even(x: Float[Array, "batch ..."], axis: int) -> Float[Array, "batch ..."]:
+    """`windows` of stride 2 by way of pairs: no slice has a stride, nor has its gradient."""
+    length = -(-x.shape[axis] // 2)
+    after, before = [(0, 0)] * x.ndim, [(0, 0)] * x.ndim
+    after[axis], before[axis] = (0, 2 * length - x.shape[axis]), (1, 0)
+    pairs = jnp.pad(x, after).reshape(*x.shape[:axis], length, 2, *x.shape[axis + 1 :])
+    even, odd = (jax.lax.index_in_dim(pairs, k, axis + 1, keepdims=False) for k in range(2))
+    previous = jax.lax.slice_in_dim(jnp.pad(odd, before), 0, length, axis=axis)
+    return jnp.concatenate([previous, even, odd], axis=-1)
 
 
 def halved(mask: Bool[Array, "batch step"]) -> Bool[Array, "batch half"]:

@@ -1,10 +1,10 @@
-"""Training schemes: each takes a `Fusion` and returns one with another loss, the same otherwise.
+"""Training schemes, for any `Fusion`: `TrainConfig.scheme` names one.
 
-| file            | the loss                                                                   |
+| file            | what is other than plain training                                          |
 |-----------------|----------------------------------------------------------------------------|
-| `auxiliary.py`  | adds that of each modality alone                                           |
-| `blending.py`   | weighs both by how they overfit (gradient blending)                        |
-| `modulation.py` | slows the encoder of the modality that is ahead (OGM)                      |
+| `auxiliary.py`  | the loss adds that of each modality alone                                  |
+| `blending.py`   | the loss weighs both by how they overfit (gradient blending)               |
+| `modulation.py` | the encoder of the modality that is ahead is slowed (OGM), with noise (GE) |
 
 A modality alone is the fusion with the others masked: any variant has that. Modality dropout is not
 here, since every variant is trained with it (`train.py`).

@@ -230,6 +230,15 @@ def surrogate(problem):
         return mode, gaussian.around(mode, TAU, *problem)
 
 
+def test_evidence_at_one_tau_or_many_is_the_same(surrogate, monkeypatch):
+    """However few precisions there is room for at a time: never fewer than one."""
+    _, found = surrogate
+    tau = np.random.default_rng(0).uniform(0.2, 1.0, (7, 2))
+    whole = gaussian.log_evidence(tau, found, (3, 4))
+    monkeypatch.setattr(gaussian, "ROOM", 10)
+    np.testing.assert_allclose(gaussian.log_evidence(tau, found, (3, 4)), whole, rtol=1e-10)
+
+
 def test_surrogate_has_laplaces_evidence_and_mean_where_it_was_made(problem, surrogate):
     mode, found = surrogate
     at = gaussian.given(TAU, found, (3, 4))

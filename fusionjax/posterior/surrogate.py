@@ -87,7 +87,7 @@ def log_evidence(
 ) -> Float[np.ndarray, " point"]:
     """log P(y | τ) under the surrogate of every τ, in closed form, without the records."""
     size = surrogate.centre.size
-    parts = np.array_split(tau, -(-len(tau) * size**2 // ROOM))
+    parts = np.array_split(tau, min(len(tau), -(-len(tau) * size**2 // ROOM)))
     found = np.concatenate([_log_evidence(part, surrogate, sizes) for part in parts])
     return found + log_density(np.zeros((1, *surrogate.centre.shape)), surrogate)
 

@@ -1,0 +1,129 @@
+"""Where each family of fusions stands on every card that was compared, the log-linear one among them.
+
+    python -m benchmarks.across_cards RUN [RUN ...] [--out FOLDER] [--figure FILE.png]
+
+Reads the folders that `benchmarks.fusion_variants` wrote. A family is spoken for by the variant of
+the least mean validation NLL, which test records had no part in. Its rank by test NLL among all
+contenders is averaged over seeds, with a 95 % interval that resamples seeds: seeds share patients,
+so it says how far other splits might move the rank and not how far other patients would. Writes
+`variants.json` in FOLDER, benchmarks/results unless given, draws the ranks, and ends with one line.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from scipy.stats import rankdata
+
+from fusionjax import files
+from fusionjax.report.palette import FOR, QUIET
+
+RESULTS = Path(__file__).parent / "results"
+KEPT = ("name", "family", "intervals", "means", "spread", "validation_nll", "mean_rank", "differs")
+RESAMPLES = 2000
+
+
+def read(run: Path) -> dict[str, Any]:
+    """What one comparison found: its rows without curves, and the rank of every family."""
+    content = json.loads((run / "result.json").read_text())
+    scores = pd.read_csv(run / "scores.csv")
+    scores = scores[(scores["metric"] == "nll") & (scores["scenario"] == content["scenarios"][0])]
+    table = scores.pivot(index="contender", columns="seed", values="value")
+    rank = pd.DataFrame(rankdata(table.to_numpy(), axis=0), index=table.index)
+    rows = [{key: row[key] for key in KEPT} for row in content["rows"]]
+    about = {key: content[key] for key in ("records", "seeds", "best", "chosen")}
+    budget = content["config"]["budget"] | {"encoders": content["config"]["encoders"]}
+    return {
+        "data": content["data"],
+        "contenders": len(table),
+        **about,
+        "budget": budget,
+        "commit": content["provenance"]["commit"],
+        "families": {family: ranked(family, rows, rank) for family in families(rows)},
+        "rows": rows,
+    }
+
+
+def families(rows: list[dict[str, Any]]) -> list[str]:
+    """Names of the families in the order of the table's first appearance, what was chosen left out."""
+    return sorted({row["family"] for row in rows} - {"chosen"})
+
+
+def ranked(family: str, rows: list[dict[str, Any]], rank: pd.DataFrame) -> dict[str, Any]:
+    """Who speaks for the family, and its mean rank over seeds with its interval."""
+    members = [row for row in rows if row["family"] == family and row["name"] in rank.index]
+    best = min(members, key=lambda row: known(row["validation_nll"]))
+    value, low, high = interval(rank.loc[best["name"]].to_numpy(float))
+    return {
+        "variant": best["name"],
+        "rank": round(value, 2),
+        "low": round(low, 2),
+        "high": round(high, 2),
+        "nll": best["intervals"]["nll"],
+        "differs_from_best": best["differs"],
+    }
+
+
+def known(value: float | None) -> float:
+    """A missing validation NLL is the worst."""
+    return float("inf") if value is None else value
+
+
+def interval(rank: Float[np.ndarray, " seed"]) -> tuple[float, float, float]:
+    """The mean over seeds and the central 95 % of the means of resampled seeds."""
+    rng = np.random.default_rng(0)
+    means = rng.choice(rank, (RESAMPLES, len(rank))).mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(rank.mean()), float(low), float(high)
+
+
+def draw(cards: list[dict[str, Any]], file: Path) -> None:
+    """A panel a card: each family's rank, the log-linear one in colour."""
+    order = sorted({family for card in cards for family in card["families"]})
+    figure = Figure(figsize=(2.0 + 1.9 * len(cards), 0.6 + 0.27 * len(order)), layout="constrained")
+    panels = np.atleast_1d(np.asarray(figure.subplots(1, len(cards), sharey=True)))
+    for axes, card in zip(panels, cards, strict=True):
+        for place, family in enumerate(order):
+            found = card["families"].get(family)
+            if found:
+                colour = FOR if family == "log-linear" else QUIET
+                axes.plot([found["low"], found["high"]], [place, place], color=colour, linewidth=2)
+                axes.plot(found["rank"], place, "o", color=colour, markersize=5)
+        axes.set(title=card["data"], xlim=(0, card["contenders"] + 1), xlabel="rank by NLL")
+        axes.set_yticks(range(len(order)), order)
+        axes.tick_params(length=0)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    panels[0].invert_yaxis()
+    figure.savefig(file, dpi=150)
+
+
+def main() -> None:
+    """Prints a table, and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--figure", type=Path)
+    arguments = parser.parse_args()
+    cards = [read(run) for run in arguments.runs]
+    content = {"benchmark": "across_cards", "cards": cards}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    files.write(arguments.out / "variants.json", json.dumps(content, indent=1) + "\n")
+    if arguments.figure:
+        draw(cards, arguments.figure)
+    for card in cards:
+        for family, one in sorted(card["families"].items(), key=lambda each: each[1]["rank"]):
+            where = (
+                f"{one['rank']:.1f} [{one['low']:.1f}, {one['high']:.1f}] of {card['contenders']}"
+            )
+            print(f"{card['data']:12} {family:15} {one['variant']:26} {where}")
+    line = {card["data"]: card["families"]["log-linear"]["rank"] for card in cards}
+    print(json.dumps({"benchmark": "across_cards", "rank_of_log_linear": line}))
+
+
+if __name__ == "__main__":
+    main()

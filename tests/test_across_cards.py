@@ -1,0 +1,69 @@
+"""Ranks of families over cards, from the files of a comparison."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import across_cards
+
+NLL = {"log-linear": [0.4, 0.4, 0.4], "sum": [0.5, 0.3, 0.5], "mean": [0.3, 0.5, 0.3]}
+FAMILY = {"log-linear": "log-linear", "sum": "representation", "mean": "representation"}
+VALID = {"log-linear": 0.4, "sum": 0.45, "mean": 0.5}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    rows = [
+        {
+            "name": name,
+            "family": FAMILY[name],
+            "intervals": {"nll": [float(np.mean(values)), 0.2, 0.6]},
+            "means": {},
+            "spread": {},
+            "validation_nll": VALID[name],
+            "mean_rank": None,
+            "differs": False,
+        }
+        for name, values in NLL.items()
+    ]
+    rows.append(rows[0] | {"name": "chosen by validation", "family": "chosen"})
+    content = {
+        "data": "few",
+        "scenarios": ["as they are", "without image"],
+        "records": {},
+        "seeds": 3,
+        "best": "mean",
+        "chosen": ["log-linear"] * 3,
+        "config": {"budget": {"steps": 5}, "encoders": "linear"},
+        "provenance": {"commit": "0"},
+        "rows": rows,
+    }
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    lines = [
+        {"contender": name, "seed": seed, "scenario": scenario, "metric": metric, "value": value}
+        for name, values in NLL.items()
+        for seed, value in enumerate(values)
+        for scenario in content["scenarios"]
+        for metric in ("nll", "accuracy")
+    ]
+    pd.DataFrame(lines).to_csv(tmp_path / "scores.csv", index=False)
+    return tmp_path
+
+
+def test_a_family_is_spoken_for_by_the_variant_that_validation_likes_best(run: Path) -> None:
+    found = across_cards.read(run)
+    assert found["contenders"] == 3
+    assert set(found["families"]) == {"log-linear", "representation"}
+    assert found["families"]["representation"]["variant"] == "sum"
+    assert found["families"]["representation"]["rank"] == pytest.approx((3 + 1 + 3) / 3, abs=0.01)
+    whole = found["families"]["log-linear"]
+    assert (whole["rank"], whole["low"], whole["high"]) == (2, 2, 2)
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_figure_is_drawn(run: Path, tmp_path: Path) -> None:
+    across_cards.draw([across_cards.read(run)] * 2, tmp_path / "ranks.png")
+    assert (tmp_path / "ranks.png").stat().st_size > 1000

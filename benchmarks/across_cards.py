@@ -1,4 +1,4 @@
-"""Where each family of fusions stands on every card that was compared, the log-linear one among them.
+"""Where each family of fusions stands on every card that was compared.
 
     python -m benchmarks.across_cards RUN [RUN ...] [--out FOLDER] [--figure FILE.png]
 
@@ -50,7 +50,7 @@ def read(run: Path) -> dict[str, Any]:
 
 
 def families(rows: list[dict[str, Any]]) -> list[str]:
-    """Names of the families in the order of the table's first appearance, what was chosen left out."""
+    """Names of the families; what validation chose among them is none."""
     return sorted({row["family"] for row in rows} - {"chosen"})
 
 
@@ -117,10 +117,9 @@ def main() -> None:
         draw(cards, arguments.figure)
     for card in cards:
         for family, one in sorted(card["families"].items(), key=lambda each: each[1]["rank"]):
-            where = (
-                f"{one['rank']:.1f} [{one['low']:.1f}, {one['high']:.1f}] of {card['contenders']}"
-            )
-            print(f"{card['data']:12} {family:15} {one['variant']:26} {where}")
+            where = f"{one['rank']:.1f} [{one['low']:.1f}, {one['high']:.1f}]"
+            who = f"{card['data']:12} {family:15} {one['variant']:26}"
+            print(f"{who} {where} of {card['contenders']}")
     line = {card["data"]: card["families"]["log-linear"]["rank"] for card in cards}
     print(json.dumps({"benchmark": "across_cards", "rank_of_log_linear": line}))
 

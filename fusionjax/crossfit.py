@@ -47,6 +47,8 @@ class FitConfig:
     """The engine for θ; auto takes the cheapest that certifies itself, nuts is the reference."""
     draws: int = 400
     """Draws of θ (with nuts: in each of four chains)."""
+    worth: bool = True
+    """Whether to say of each modality if it is worth having: a Laplace fit of each subset."""
     believed: float = 0.9
     """Prior probability π that a modality can be believed."""
     seed: int = 0
@@ -125,18 +127,20 @@ def observe(
     seed: int,
     *,
     seen: bool = False,
+    dropout: bool = True,
 ) -> Observations:
     """θ's observations: training records as they are and under dropout, weights summing to 1.
 
     Each record's features come from the member that did not see it; with `seen`, from another. The
     first rows are the records as they are, fold after fold.
     Dropout identifies the intercept of each modality; with one modality there is nothing to drop.
+    Without `dropout` they are as they are alone, each with weight 1.
     """
     rows = [fold.unseen for fold in parts]
     rows = [*rows[1:], rows[0]] if seen else rows
     read = [_read(study, stack, f.member, r) for f, r in zip(parts, rows, strict=True)]
     vectors, here = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *read)
-    draws, rates = (1 if len(stack) > 1 else 0), jnp.full(len(stack), 0.5)
+    draws, rates = int(dropout and len(stack) > 1), jnp.full(len(stack), 0.5)
     shown, weight, index = presence.augment(jax.random.key(seed), here, rates, draws)
     label = jnp.asarray(study.label[np.concatenate(rows)])[index]
     shown_vectors = tuple(v[index] for v in vectors)

@@ -115,7 +115,7 @@ def predict_run(config: Config) -> None:
         rows = np.arange(len(study.label))
         content: dict[str, Any] = {
             "task": _task(config, study, model, len(records.refused)),
-            "posterior": scorecard.posterior(model) | {"overfit": None},
+            "posterior": scorecard.posterior(model) | {"overfit": None, "worth": None},
             "calibration": scorecard.calibration(model),
             "refused": [r._asdict() for r in records.refused],
             "provenance": provenance.describe(asdict(config), "", started),
@@ -249,7 +249,10 @@ def _metrics(config: Config, records: Records, outcome: Outcome) -> dict[str, An
         "reliability": scorecard.reliability(np.exp(contenders[0].log_prob), label),
         "risk_coverage": scorecard.risk_coverage(np.exp(contenders[0].log_prob), label),
         "posterior": scorecard.posterior(fitted.model)
-        | {"overfit": scorecard.overfit(fitted, study, config.fit, rows)},
+        | {
+            "overfit": scorecard.overfit(fitted, study, config.fit, rows),
+            "worth": scorecard.worth(fitted, study, config.fit),
+        },
         "calibration": scorecard.calibration(fitted.model),
         "refused": [r._asdict() for r in records.refused],
         "warnings": [w._asdict() for w in audit.warnings(records, study.split)],

@@ -48,6 +48,8 @@ class FitConfig:
     """The engine for θ; auto takes the cheapest that certifies itself, nuts is the reference."""
     draws: int = 400
     """Draws of θ (with nuts: in each of four chains)."""
+    worth: bool = True
+    """Whether to say of each modality if it is worth having: a Laplace fit of each subset."""
     believed: float = 0.9
     """Prior probability π that a modality can be believed."""
     seed: int = 0
@@ -127,29 +129,33 @@ def observe(
     seed: int,
     *,
     seen: bool = False,
+    hidden: bool = True,
 ) -> tuple[Observations, Int[np.ndarray, " row"]]:
     """θ's observations, and the record of every row: as they are and with modalities hidden.
 
     Each record's features come from the member that did not see it; with `seen`, from another. The
     first rows are the records as they are, fold after fold. Those that follow, in which modalities
     are hidden, identify the intercept of each; they are every pattern that a record can show, or
-    some drawn at random where all would be more than `MOST_ROWS`.
+    some drawn at random where all would be more than `MOST_ROWS`. Without `hidden` there are none,
+    and each record weighs 1.
     """
     rows = [fold.unseen for fold in parts]
     rows = [*rows[1:], rows[0]] if seen else rows
     read = [_read(study, stack, f.member, r) for f, r in zip(parts, rows, strict=True)]
     vectors, here = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *read)
-    shown, weight, index = _under_patterns(np.asarray(here), seed)
+    shown, weight, index = _under_patterns(np.asarray(here), seed, hidden)
     label = jnp.asarray(study.label[np.concatenate(rows)])[index]
     shown_vectors, classes = tuple(v[index] for v in vectors), len(study.card.classes)
     return posterior.observe(shown_vectors, shown, label, classes, weight), np.asarray(index)
 
 
-def _under_patterns(here: Bool[np.ndarray, "record modality"], seed: int) -> presence.Augmented:
+def _under_patterns(
+    here: Bool[np.ndarray, "record modality"], seed: int, hidden: bool
+) -> presence.Augmented:
     records, modalities = here.shape
-    if float((2.0 ** here.sum(axis=1)).sum()) <= MOST_ROWS:
+    if hidden and float((2.0 ** here.sum(axis=1)).sum()) <= MOST_ROWS:
         return presence.every(here)
-    draws = max(1, MOST_ROWS // records - 1) if modalities > 1 else 0
+    draws = max(1, MOST_ROWS // records - 1) if hidden and modalities > 1 else 0
     rates = jnp.full(modalities, 0.5)
     return presence.augment(jax.random.key(seed), jnp.asarray(here), rates, draws)
 

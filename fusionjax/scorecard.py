@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -10,10 +11,11 @@ from fusionjax import conformal, metrics
 from fusionjax.calibrate import shown
 from fusionjax.calibration import uncalibrated
 from fusionjax.compare import Contender
-from fusionjax.crossfit import FitConfig
+from fusionjax.crossfit import FitConfig, observe, stack_of
 from fusionjax.fitting import Fitted, log_probs, theta_on_seen
 from fusionjax.metrics import Estimate
 from fusionjax.model import Model
+from fusionjax.posterior import worth as modalities
 from fusionjax.presence import patterns
 from fusionjax.study import Study
 from fusionjax.triage import ACTIONS, Triage
@@ -197,6 +199,20 @@ def overfit(
     return scores
 
 
+def worth(fitted: Fitted, study: Study, config: FitConfig) -> dict[str, Any] | None:
+    """What each modality adds to the others, in nats of evidence and of leave-one-out prediction.
+
+    Of the training records as ψ did not see them, none under dropout; None where `config` asks not.
+    """
+    if not config.worth:
+        return None
+    stack, bias = stack_of(study, fitted.model.encoders, config), fitted.model.bias
+    rows, _ = observe(study, stack, fitted.folds, config.seed, hidden=False)
+    found = modalities.evaluate(jax.random.key(config.seed), rows, bias)
+    names = [m.name for m in study.card.modalities]
+    return {"records": len(rows.weight), **_finite(modalities.as_json(found, names))}
+
+
 def reliability(prob: Float[np.ndarray, "row class"], label: Int[np.ndarray, " row"]) -> dict:
     """The reliability diagram of the likeliest class."""
     curve = metrics.reliability_curve(prob, label, 10)
@@ -284,6 +300,15 @@ def _shown(presence: Bool[np.ndarray, "row modality"]) -> Bool[np.ndarray, "patt
         return np.asarray(patterns(presence.shape[1]))
     natural = np.unique(presence, axis=0)
     return natural[natural.any(axis=1)]
+
+
+def _finite(value: Any) -> Any:
+    """JSON values with null for what is not finite."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _number(value: Any) -> Any:

@@ -65,6 +65,19 @@ def model(name, role, accuracy, best=0.863):
     return {"name": name, "role": role, "metrics": scores(accuracy), "note": "", **extra}
 
 
+ADDED = ((12.3, 8.1, 2.3), (-0.4, 0.2, 1.0), (5.0, -0.1, 0.5), (1.0, -6.0, 2.0), (4.0, -6.0, 2.0))
+
+
+def worth(modality, nats, gain, se, ok=True, bad=0):
+    return {
+        "modality": modality,
+        "log_bayes_factor": {"value": nats, "mcse": 0.02, "k_hat": 0.3, "ok": ok},
+        "elpd_loo_difference": {"value": gain, "se": se, "bad": bad},
+        "log_bayes_factor_alone": {"value": nats, "mcse": 0.02, "k_hat": 0.3, "ok": ok},
+        "inclusion": 0.9,
+    }
+
+
 def metrics(classes, modalities, records):
     patterns = [s for k in range(len(modalities), 0, -1) for s in combinations(modalities, k)]
     quality = [0.863 * (len(s) / len(modalities)) ** 0.3 for s in patterns]
@@ -149,6 +162,11 @@ def metrics(classes, modalities, records):
             "scales": [
                 {"modality": m, **about(0.4 + 0.2 * i, 0.15)} for i, m in enumerate(modalities)
             ],
+            "worth": {
+                "records": 210,
+                "subsets": [],
+                "worth": [worth(m, *added) for m, added in zip(modalities, ADDED, strict=False)],
+            },
             "overfit": {
                 "seen_nll": 0.512,
                 "unseen_nll": 0.401,
@@ -637,6 +655,30 @@ def test_a_failed_posterior_is_loud(tmp_path):
     seen = page(fake_run(tmp_path / "run", records=40, change=change))
     assert any(entry.get("role") == "alert" for entry in seen.named("p"))
     assert "failed its diagnostics" in " ".join(seen.text)
+
+
+def test_each_modality_is_said_to_be_worth_having_or_not(whole):
+    seen = " ".join(whole.text)
+    assert "Is each modality worth having?" in seen
+    assert "It adds 12.3 nats of evidence (odds × 10\u202f000+)" in seen
+    assert "8.1 ± 2.3 nats of leave-one-out prediction over 210 records." in seen
+
+
+def test_worth_is_said_no_stronger_than_both_answers_allow():
+    said = [words.worth(worth("x", *added), 210).split(". ")[0] for added in ADDED]
+    assert said == [
+        "x: worth having",
+        "x: not shown to be worth having",
+        "x: probably worth having",
+        "x: better left out",
+        "x: evidence and prediction disagree",
+    ]
+    unsure = words.worth(worth("x", 12.3, None, None, ok=False, bad=1), 1)
+    assert unsure.startswith("x: probably worth having. ")
+    assert "– ± – nats of leave-one-out prediction over 1 record" in unsure
+    assert unsure.endswith(
+        "; the evidence is only roughly known; 1 record could be predicted only roughly."
+    )
 
 
 def test_names_that_look_like_missing_values_stay_names(tmp_path):

@@ -1,6 +1,7 @@
 """The values of metrics.json: they are JSON, they add up, and equal what they were made from."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from fusionjax.metrics import Estimate
 from fusionjax.posterior import Certificate
 from fusionjax.study import ordered
 from fusionjax.triage import Triage
-from tests.small_study import Small
+from tests.small_study import CONFIG, Small
 
 
 @pytest.fixture
@@ -98,6 +99,21 @@ def test_the_posterior_is_told_with_its_certificate(small: Small) -> None:
     for i, scale in enumerate(got["scales"]):
         assert scale["low"] <= scale["value"] <= scale["high"]
         assert scale["value"] == pytest.approx(tau[:, i].mean(), rel=1e-5)
+
+
+def test_each_modalitys_worth_is_that_of_the_records_as_they_were(small: Small) -> None:
+    """Not of rows under dropout: the evidence of no modality is that of the labels alone."""
+    study, fitted = small.study, small.fitted
+    got = scorecard.worth(fitted, study, CONFIG)
+    assert got is not None
+    strict(got)
+    assert got["records"] == len(study.split.train)
+    assert [one["modality"] for one in got["worth"]] == ["note", "labs"]
+    nothing = next(one for one in got["subsets"] if not one["modalities"])
+    bias = np.asarray(fitted.model.bias, float)
+    exact = float(np.sum(bias[study.label[study.split.train]] - np.log(np.exp(bias).sum())))
+    assert nothing["log_evidence"]["value"] == pytest.approx(exact, rel=1e-5)
+    assert scorecard.worth(fitted, study, replace(CONFIG, worth=False)) is None
 
 
 def test_history_is_that_of_the_first_fold(small: Small) -> None:

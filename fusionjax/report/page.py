@@ -86,6 +86,7 @@ def _context(run: Run) -> dict[str, Any]:
         "posterior": metrics.get("posterior") or {},
         "certificate": certificate(metrics.get("posterior") or {}),
         "scales": _scales(metrics.get("posterior") or {}),
+        "worth": worth(metrics.get("posterior") or {}),
         "ledgers": [_ledger(patient, f"ledger{n}") for n, patient in enumerate(patients)],
         "refused": (metrics.get("refused") or [])[:REFUSED_SHOWN],
         "refused_total": len(metrics.get("refused") or []),
@@ -263,6 +264,12 @@ def certificate(posterior: Mapping[str, Any]) -> list[tuple[str, str]]:
         for name, value, digits in values
         if math.isfinite(value)
     ]
+
+
+def worth(posterior: Mapping[str, Any]) -> tuple[str, ...]:
+    """A sentence a modality: whether it is worth having, and what it adds to the others."""
+    found = posterior.get("worth") or {}
+    return tuple(words.worth(one, int(found["records"])) for one in found.get("worth") or [])
 
 
 def provenance(entries: Mapping[str, Any]) -> list[tuple[str, str]]:

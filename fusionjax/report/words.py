@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from fusionjax.metrics import Estimate
-from fusionjax.report.run import estimate
+from fusionjax.report.run import estimate, number
 
 Verdict = Literal["better", "worse", "no difference", "undefined"]
 
@@ -20,6 +20,8 @@ NAMES = {
 LOWER_IS_BETTER = ("nll", "brier", "ece")
 COMPARED = ("nll", "auroc")
 LARGEST_ODDS = 10_000
+STRONG = 3.0
+"""Nats of evidence that are called so: odds of twenty (Kass and Raftery 1995, "Bayes factors")."""
 
 
 class Headline(NamedTuple):
@@ -106,6 +108,25 @@ def verdict(metric: str, difference: Estimate) -> Verdict:
     return "better" if (difference.low > 0) == (metric in LOWER_IS_BETTER) else "worse"
 
 
+def worth(entry: Mapping[str, Any], records: int) -> str:
+    """Whether a modality is worth having beside the others, and by how much, in one sentence."""
+    evidence = entry.get("log_bayes_factor") or {}
+    predicted = entry.get("elpd_loo_difference") or {}
+    nats, gain, se = (
+        number(evidence.get("value")),
+        *map(number, map(predicted.get, ("value", "se"))),
+    )
+    signs = [(x > least) - (x < -least) for x, least in ((nats, STRONG), (gain, 2 * se))]
+    doubts = [] if evidence.get("ok") else ["the evidence is only roughly known"]
+    if predicted.get("bad"):
+        doubts.append(f"{count(predicted['bad'], 'record')} could be predicted only roughly")
+    return (
+        f"{entry['modality']}: {_worth(signs)}. It adds {decimal(nats, 1)} nats of evidence (odds "
+        f"{odds(nats)}), and {decimal(gain, 1)} ± {decimal(se, 1)} nats of leave-one-out "
+        f"prediction over {count(records, 'record')}{''.join(f'; {doubt}' for doubt in doubts)}."
+    )
+
+
 def headline(metrics: Mapping[str, Any]) -> Headline:
     """The result of a run, as honest as its intervals: no difference is called no difference."""
     models = metrics.get("models") or []
@@ -119,6 +140,15 @@ def headline(metrics: Mapping[str, Any]) -> Headline:
         _title(verdicts["nll"]),
         (_score(metrics, fusion), *(text for text in compared if text), *_doubts(metrics)),
     )
+
+
+def _worth(signs: Sequence[int]) -> str:
+    if 1 in signs and -1 in signs:
+        return "evidence and prediction disagree"
+    if -1 in signs:
+        return "better left out"
+    said = ("not shown to be worth having", "probably worth having", "worth having")
+    return said[signs.count(1)]
 
 
 def _verdicts(metric: str, rivals: Sequence[Mapping[str, Any]]) -> dict[Verdict, list[str]]:

@@ -53,7 +53,7 @@ def main(path: str, method: str, epochs: int, seed: int) -> None:
 
 
 def _fused(torch: Any, method: str, each: Any) -> Any:
-    """Dempster's reduced rule (TMC, eq. 4), or ECML's running mean."""
+    """Dempster's reduced rule (TMC), or ECML's running mean."""
     if method == "TMC":
         classes = each.shape[2]
         return classes * torch.expm1(torch.log1p(each / classes).sum(dim=0))
@@ -72,7 +72,7 @@ def _loss(torch: Any, method: str, each: Any, onehot: Any, penalty: float) -> An
 
 
 def _expected(torch: Any, evidence: Any, onehot: Any, penalty: float) -> Any:
-    """Expected cross entropy, and the divergence of misleading evidence from none (eq. 8 to 10)."""
+    """Expected cross entropy, and the divergence of misleading evidence from none, as in TMC."""
     alpha = evidence + 1
     strength = alpha.sum(dim=-1, keepdim=True)
     fit = (onehot * (torch.digamma(strength) - torch.digamma(alpha))).sum(dim=-1)

@@ -17,7 +17,7 @@ def latent_array(
 ) -> Fusion:
     """`depth` times: the latents cross-attend to all tokens, then attend to each other.
 
-    Perceiver (Jaegle et al. 2021, section 3.1), with new weights for every cross-attention. Scores
+    Perceiver (Jaegle et al. 2021), with new weights for every cross-attention. Scores
     are a linear layer on the mean of the latents.
     """
     return from_linen(LatentArray(width, depth, latents, len(bias)), bias)

@@ -38,7 +38,7 @@ def gathered(
 
 
 def opinion(evidence: Evidence) -> Opinion:
-    """b = e/S, u = K/S, S = K + Σ_y e_y (Jøsang 2016; TMC, eq. 1 and 2)."""
+    """b = e/S, u = K/S, S = K + Σ_y e_y (subjective logic, Jøsang 2016; as in TMC)."""
     classes = evidence.shape[-1]
     strength = classes + jnp.sum(evidence, axis=-1)
     return Opinion(evidence / strength[..., None], classes / strength)
@@ -70,7 +70,7 @@ def expected_loss(
     onehot: Float[Array, "*batch class"],
     penalty: float,
 ) -> Float[Array, "*batch"]:
-    """ψ(S) − ψ(α_label) + `penalty` · KL(Dir(α̃) ‖ Dir(K a)) (TMC, eq. 8 to 10).
+    """ψ(S) − ψ(α_label) + `penalty` · KL(Dir(α̃) ‖ Dir(K a)) (as in TMC).
 
     α̃ is α without the evidence for the label: evidence for what is false is pulled to nothing.
     """

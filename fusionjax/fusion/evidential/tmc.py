@@ -21,7 +21,7 @@ MOST = 60.0
 def tmc(bias: Float[Array, " class"], penalty: float = 0.1) -> Fusion:
     """TMC (Han et al. 2021): evidence e_i = softplus(θ_i F_i), Dempster's rule, the losses of all.
 
-    The loss is that of the combined opinion and of each modality's (eq. 11). Departures: the base
+    The loss is that of the combined opinion and of each modality's. Departures: the base
     rate is the prior; `penalty` on misleading evidence is constant, where the paper raises it from
     0 to 1 over the epochs; one linear layer collects the evidence, since encoders have gone before.
     """
@@ -49,7 +49,7 @@ def tmc(bias: Float[Array, " class"], penalty: float = 0.1) -> Fusion:
 
 
 def dempster(evidence: Float[Array, "batch modality class"]) -> Float[Array, "batch class"]:
-    """The evidence of the modalities' opinions combined by Dempster's reduced rule (TMC, eq. 4, 5).
+    """The evidence of the modalities' opinions combined by Dempster's reduced rule, as in TMC.
 
     For opinions that believe in single classes or in nothing, b_y ∝ Π_i (b_{i,y} + u_i) − Π_i u_i
     and u ∝ Π_i u_i, so that the rule is a product: 1 + e_y/K = Π_i (1 + e_{i,y}/K).

@@ -17,8 +17,8 @@ def energy_weighted(bias: Float[Array, " class"], ranking: float = 1.0) -> Fusio
 
     QMF (Zhang et al. 2023, "Provable dynamic fusion for low-quality multimodal data"): the weight
     is the negative energy of modality i's logits f_i, no gradient flows through it, and the loss
-    adds each modality's own and a ranking loss (Moon et al. 2020, eq. 2), by which the record of
-    the batch that is predicted better must have the higher weight. Departures: the prior is not
+    adds each modality's own and a correctness ranking loss (Moon et al. 2020), by which the record
+    of the batch that is predicted better must have the higher weight. Departures: the prior is not
     weighed, f_i = θ_i F_i in the zero-sum gauge; and "predicted better" is the expert's present
     P_i(label), not its mean over past epochs. `ranking` weighs that loss.
     """

@@ -12,7 +12,7 @@ from fusionjax.types import Features, Fusion
 
 
 def gated_unit(bias: Float[Array, " class"], width: int = 32) -> Fusion:
-    """h = Σ_i o_i σ(V_i [F_1, …, F_M]) ⊙ tanh(W_i F_i) (Arevalo et al. 2017, GMU, section 3.1).
+    """h = Σ_i o_i σ(V_i [F_1, …, F_M]) ⊙ tanh(W_i F_i) (Arevalo et al. 2017, GMU).
 
     The form for more than two modalities, where gates need not sum to 1. Scores are linear in h.
     """

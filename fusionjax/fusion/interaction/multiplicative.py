@@ -16,7 +16,7 @@ from fusionjax.types import Features, Fusion
 def multiplicative(bias: Float[Array, " class"], rank: int = 8, width: int = 32) -> Fusion:
     """h = Σ_i o_i U_i z_i + Σ_{i<j} o_i o_j z_iᵀ W_ij z_j, z_i = V_i F_i of `rank` columns.
 
-    Jayakumar et al. (2020), eq. 1, f(x, z) = zᵀWx + zᵀU + Vx + b, which has two inputs: here every
+    The form of Jayakumar et al. (2020), f(x, z) = zᵀWx + zᵀU + Vx + b, has two inputs: here every
     pair has its W. Scores are a linear layer on gelu(h).
     """
     return from_linen(Multiplicative(rank, width, len(bias)), bias)

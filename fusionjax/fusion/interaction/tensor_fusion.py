@@ -12,7 +12,7 @@ from fusionjax.types import Features, Fusion
 
 
 def tensor_fusion(bias: Float[Array, " class"], entries: int = 4096, width: int = 32) -> Fusion:
-    """Scores of a perceptron on [z_1; 1] ⊗ … ⊗ [z_M; 1] (Zadeh et al. 2017, TFN, eq. 2).
+    """Scores of a perceptron on [z_1; 1] ⊗ … ⊗ [z_M; 1] (Zadeh et al. 2017, TFN).
 
     z_i = gelu(W_i F_i) has as many columns as keep the tensor within `entries`. A missing modality
     is z_i = 0: what is left is the tensor of the others, beside zeros.

@@ -18,7 +18,7 @@ DRAWS = 8
 
 
 def embracenet(bias: Float[Array, " class"], width: int = 32) -> Fusion:
-    """Choi and Lee (2019), section 3: docking layers, then the embracement, then a perceptron.
+    """Choi and Lee (2019): docking layers, then the embracement, then a perceptron.
 
     d_i = relu(W_i F_i); column c of the fused vector is that of d_i, where i is drawn for each
     record and column, with equal chances for the modalities that are present. A fusion is a pure

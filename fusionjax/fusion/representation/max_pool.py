@@ -14,7 +14,7 @@ def max_pool(bias: Float[Array, " class"], width: int = 32) -> Fusion:
     """log P(y | X) = log softmax(b + MLP(max_i gelu(W_i F_i))), over present modalities.
 
     Each column is taken from the modality that speaks loudest there, as max pooling over parts does
-    (Qi et al. 2017, PointNet, eq. 1).
+    (Qi et al. 2017, PointNet).
     """
     return from_linen(MaxPool(width, len(bias)), bias)
 

@@ -10,8 +10,8 @@ from fusionjax.types import Features, Fusion, Params
 def auxiliary(fusion: Fusion, weight: float = 1.0) -> Fusion:
     """The loss plus `weight` times the mean over present modalities of the loss of each alone.
 
-    Multi-task training as compared in Wang et al. (2020, section 4); a departure: the heads of
-    single modalities are the fusion itself with the others masked.
+    Wang et al. (2020) compare gradient blending with it. A departure: the heads of single
+    modalities are the fusion itself with the others masked.
     """
 
     def loss(

@@ -9,7 +9,7 @@ from fusionjax.types import Features, Fusion, Params
 
 
 def blending(fusion: Fusion, weights: Float[Array, " loss"]) -> Fusion:
-    """w_0 · loss of the whole + Σ_i w_i · loss of modality i alone (Wang et al. 2020, section 3).
+    """w_0 · loss of the whole + Σ_i w_i · loss of modality i alone (Wang et al. 2020).
 
     `weights` come from `blend` on the course of an earlier run. Departures: the heads of single
     modalities are the fusion itself with the others masked; a missing one adds nothing.

@@ -241,6 +241,14 @@ def test_surrogate_has_laplaces_evidence_and_mean_where_it_was_made(problem, sur
     np.testing.assert_allclose(at.cholesky, mode.cholesky, rtol=1e-9, atol=1e-12)
 
 
+def test_evidence_of_many_scales_is_that_of_each(surrogate, monkeypatch):
+    tau = np.random.default_rng(8).uniform(0.1, 2.0, (30, 2))
+    together = gaussian.log_evidence(tau, surrogate[1], (3, 4))
+    monkeypatch.setattr(gaussian, "ROOM", 1)
+    each = gaussian.log_evidence(tau, surrogate[1], (3, 4))
+    np.testing.assert_allclose(together, each, rtol=1e-12)
+
+
 def test_slope_of_the_surrogates_evidence_is_that_of_laplaces(problem, surrogate):
     """Which is why its mean is moved from the mode."""
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from fusionjax import conformal
 from fusionjax.calibrate import by_pattern, shown
 from fusionjax.calibrate.shown import Patterns, Shown
+from fusionjax.crossfit import elsewhere
 from fusionjax.log_linear import evidence
 from fusionjax.model import Model, features
 from fusionjax.posterior import Observations, Posterior, left_out
@@ -49,8 +50,9 @@ def calibrated(model: Model, study: Study, training: Judged | None = None, seed:
     patterns = shown.known(presence)
     under = shown.show(terms, presence, patterns, seed)
     draws = len(model.tau)
+    came = presence if elsewhere(study) else np.ones_like(presence)
     found, prob = by_pattern.choose(
-        under, patterns, presence, label, study.group[rows], bias, draws, seed
+        under, patterns, came, label, study.group[rows], bias, draws, seed
     )
     limits = _limits(under, patterns, prob, label, validation.presence, bias)
     return model._replace(calibration=found, limits=limits)
@@ -68,15 +70,20 @@ def without_own_labels(
     record: Int[np.ndarray, " row"],
     bias: Float[Array, " class"],
     rows: Int[np.ndarray, " record"],
+    modalities: int,
     seed: int,
 ) -> Judged:
-    """Some of the training records, of which `rows` are those in the study (`crossfit.observe`)."""
+    """Some of the training records, of which `rows` are those in the study (`crossfit.observe`).
+
+    `found` and `observations` may have a block beyond the modalities (`crossfit.with_sent`), which
+    is part of what a record owes to its label, and not of its evidence.
+    """
     asked = np.random.default_rng(seed).permutation(len(rows))[:MOST_TRAINING]
     own = left_out.surplus(found, observations, record, bias, asked)
-    vectors = tuple(np.asarray(f)[asked] for f in observations.features)
-    here = np.asarray(observations.presence)[asked]
-    terms = _terms(found.theta, vectors, here) - own[:, None].astype(np.float32)
-    return Judged(rows[asked], terms, here)
+    vectors = tuple(np.asarray(f)[asked] for f in observations.features[:modalities])
+    here = np.asarray(observations.presence)[asked, :modalities]
+    terms = _terms(found.theta[:modalities], vectors, here)
+    return Judged(rows[asked], terms - own[:, None, :modalities].astype(np.float32), here)
 
 
 def _validation(model: Model, study: Study) -> Judged:

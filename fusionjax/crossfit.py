@@ -105,8 +105,10 @@ def theta(
     progress: Progress | None = None,
 ) -> Posterior:
     """θ's posterior on what each member makes of its unseen records (or, to compare, of seen)."""
-    observations, _ = observe(study, stack, parts, config.seed, seen=seen)
-    return draw(observations, bias, config, progress)
+    observations, record = observe(study, stack, parts, config.seed, seen=seen)
+    if elsewhere(study):
+        observations = with_sent(observations, record)
+    return without_sent(draw(observations, bias, config, progress), len(stack))
 
 
 def draw(
@@ -147,6 +149,39 @@ def observe(
     label = jnp.asarray(study.label[np.concatenate(rows)])[index]
     shown_vectors, classes = tuple(v[index] for v in vectors), len(study.card.classes)
     return posterior.observe(shown_vectors, shown, label, classes, weight), np.asarray(index)
+
+
+def elsewhere(study: Study) -> bool:
+    """Whether new records are from other hospitals, as the card says by dividing them by site.
+
+    Whom a hospital sends to a test tells of the diagnosis too: worth knowing there, and elsewhere
+    misleading.
+    """
+    return study.card.split.by == "site"
+
+
+def with_sent(observations: Observations, record: Int[np.ndarray, " row"]) -> Observations:
+    """With one block more, in which every row says what was taken of its record, hidden or not.
+
+    The weights of a modality would take whom the hospital sends for what the test says. The
+    block's take it instead, and are for fitting alone (`without_sent`). Centred over records, so
+    that leaving them out leaves the average record; nothing is added where the same was taken of
+    everyone.
+    """
+    came = np.asarray(observations.presence, np.float32)[: record.max() + 1]
+    if (came == came[:1]).all():
+        return observations
+    sent = np.c_[np.ones(len(came), np.float32), came - came.mean(axis=0)][record]
+    everyone = jnp.ones((len(record), 1), bool)
+    return observations._replace(
+        features=(*observations.features, jnp.asarray(sent)),
+        presence=jnp.concatenate([observations.presence, everyone], axis=1),
+    )
+
+
+def without_sent(found: Posterior, modalities: int) -> Posterior:
+    """The posterior of the modalities' own weights."""
+    return found._replace(theta=found.theta[:modalities], tau=found.tau[:, :modalities])
 
 
 def _under_patterns(

@@ -55,7 +55,9 @@ def fit(
     stack, bias = stack_of(study, names, config), jnp.asarray(log_prior(study))
     folds = crossfit.folds(study, stack, bias, config, checkpoints, progress)
     observations, record = crossfit.observe(study, stack, folds, config.seed)
-    found = crossfit.draw(observations, bias, config, progress)
+    away = crossfit.elsewhere(study)
+    whole = crossfit.with_sent(observations, record) if away else observations
+    found = crossfit.draw(whole, bias, config, progress)
     model = of_posterior(
         study.card,
         study.statistics,
@@ -63,13 +65,15 @@ def fit(
         (config.width, crossfit.kept(study, config)),
         tuple(fold.member for fold in folds),
         bias,
-        found,
+        crossfit.without_sent(found, len(stack)),
         config.believed,
     )
     model = _familiar(model, study, observations, folds)
     if folds[0].training is not None:
         return Fitted(calibrated(model, study), folds)
-    training = without_own_labels(found, observations, record, bias, folds[0].unseen, config.seed)
+    training = without_own_labels(
+        found, whole, record, bias, folds[0].unseen, len(stack), config.seed
+    )
     return Fitted(calibrated(model, study, training), folds)
 
 

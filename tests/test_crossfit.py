@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fusionjax import crossfit
 from fusionjax.model import mapped
+from fusionjax.posterior import laplace, observe
+from fusionjax.presence import every
 from fusionjax.study import ordered
 from tests.small_study import CONFIG, ENCODERS, Small
 
@@ -82,3 +86,28 @@ def test_a_record_counts_once_however_often_it_is_shown(small: Small) -> None:
     counts = np.bincount(study.label[rows], minlength=3)
     weight, onehot = (np.asarray(each, float) for each in (shown.weight, shown.onehot))
     np.testing.assert_allclose(weight @ onehot, counts, rtol=1e-6)
+
+
+def test_whom_a_hospital_sends_is_told_apart_from_what_the_test_says() -> None:
+    """A modality that says nothing, taken of the sick: its intercept takes that for evidence."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(2, size=600)
+    here = np.c_[np.ones(600, bool), rng.random(600) < np.where(label == 1, 0.8, 0.2)]
+    shown = every(here)
+    index = np.asarray(shown.index)
+    one = np.c_[np.ones(600), rng.normal(size=600)].astype(np.float32)[index]
+    rows = observe(
+        (jnp.asarray(one),) * 2, shown.presence, jnp.asarray(label[index]), 2, shown.weight
+    )
+    apart = crossfit.with_sent(rows, index)
+    assert apart.features[2].shape == (len(index), 3)
+    intercepts = []
+    for seen in (rows, apart):
+        found = laplace.fit(jax.random.key(0), seen, jnp.log(jnp.array([0.5, 0.5])), draws=400)
+        own = crossfit.without_sent(found, 2)
+        assert len(own.theta) == own.tau.shape[1] == 2
+        intercepts.append(float(own.theta[1][:, 1, 0].mean()))
+    assert intercepts[0] > 0.1
+    assert abs(intercepts[1]) < 0.5 * intercepts[0]
+    everyone = rows._replace(presence=jnp.ones_like(rows.presence))
+    assert crossfit.with_sent(everyone, index) is everyone

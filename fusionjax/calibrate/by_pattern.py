@@ -11,9 +11,9 @@ isotonic and others) break that sum; they are for probabilities whose evidence i
 Every record stands in a row for each pattern S that it can show, its own at half weight and those
 made by hiding the rest at the other half (`presence.every` says why), so that each pattern has
 records. Whom a hospital sends to a test tells of the diagnosis too, and would be taken for what
-the test says: while all this is fitted, every record has γ_0 + Σ γ_i more in its score, summed over
-the modalities that were taken of it, γ ~ N(0, 1) zero-sum; that is then left out, since the next
-hospital sends others. Five candidates leave some of μ, δ, c at 0, "none" all; the least
+the test says. Where the next hospital sends others, every record has γ_0 + Σ γ_i more in its score
+while all this is fitted, summed over the modalities that were taken of it, γ ~ N(0, 1) zero-sum,
+which is then left out. Five candidates leave some of μ, δ, c at 0, "none" all; the least
 cross-validated NLL chooses, each left-out fold by one Newton step from the optimum of all.
 """
 
@@ -95,7 +95,7 @@ def scale_of(
 def choose(
     shown: Shown,
     patterns: Patterns,
-    presence: Bool[np.ndarray, "record modality"],
+    came: Bool[np.ndarray, "record modality"],
     label: Int[np.ndarray, " record"],
     group: Shaped[np.ndarray, " record"],
     bias: Float[np.ndarray, " class"],
@@ -104,11 +104,11 @@ def choose(
 ) -> tuple[ByPattern, Float[np.ndarray, "row class"]]:
     """The calibration, and P(y | X_S) of each row by the calibration of the other patients.
 
-    `presence` is that of the records as they came. Below ten patients nothing can be chosen, and
-    "none" is.
+    `came` is what was taken of each record, or the same for all where that is not to be left out.
+    Below ten patients nothing can be chosen, and "none" is.
     """
     row_label, fold = label[shown.record], folds(group, FOLDS, seed)[shown.record]
-    cells = _cells(shown, patterns, presence, row_label, fold, bias)
+    cells = _cells(shown, patterns, came, row_label, fold, bias)
     fits = {name: _fit(cells, CANDIDATES[name]) for name in _candidates(patterns, group)}
     held = {name: _left_out(cells, fit) for name, fit in fits.items()}
     patient = np.unique(group, return_inverse=True)[1][shown.record]

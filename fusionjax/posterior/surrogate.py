@@ -86,8 +86,8 @@ def log_evidence(
     tau: Float[np.ndarray, "point modality"], surrogate: Surrogate, sizes: tuple[int, ...]
 ) -> Float[np.ndarray, " point"]:
     """log P(y | τ) under the surrogate of every τ, in closed form, without the records."""
-    size = surrogate.centre.size
-    parts = np.array_split(tau, min(len(tau), -(-len(tau) * size**2 // ROOM)))
+    each = max(1, ROOM // surrogate.centre.size**2)
+    parts = [tau[start : start + each] for start in range(0, len(tau), each)]
     found = np.concatenate([_log_evidence(part, surrogate, sizes) for part in parts])
     return found + log_density(np.zeros((1, *surrogate.centre.shape)), surrogate)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from fusionjax.metrics import Estimate
-from fusionjax.report.run import estimate, number
+from fusionjax.report.run import estimate, numbers
 
 Verdict = Literal["better", "worse", "no difference", "undefined"]
 
@@ -112,10 +112,7 @@ def worth(entry: Mapping[str, Any], records: int) -> str:
     """Whether a modality is worth having beside the others, and by how much, in one sentence."""
     evidence = entry.get("log_bayes_factor") or {}
     predicted = entry.get("elpd_loo_difference") or {}
-    nats, gain, se = (
-        number(evidence.get("value")),
-        *map(number, map(predicted.get, ("value", "se"))),
-    )
+    nats, gain, se = numbers([evidence.get("value"), predicted.get("value"), predicted.get("se")])
     signs = [(x > least) - (x < -least) for x, least in ((nats, STRONG), (gain, 2 * se))]
     doubts = [] if evidence.get("ok") else ["the evidence is only roughly known"]
     if predicted.get("bad"):

@@ -13,7 +13,8 @@ dropout, clipping, AdamW and the running mean of the weights; validation is not 
 is compilation, which stands under `first_step_s`. Seconds to an NLL are steps times the median
 step. `--peers` is a Python that has torch; it gets as many threads as there are cores, and on a
 GPU both sides take the GPU. Then heads on kept features: 16 seeds together against 16 in turn.
-Some 15 minutes on two cores, most of them the LeNets'.
+Run it on an idle machine, for which `load_before` is near 0: where threads must wait for cores,
+PyTorch's wait for one another in every operation, and its times say nothing.
 """
 
 import argparse
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--peers", help="a Python that has torch")
     parser.add_argument("--seeds", type=int, default=2)
     args = parser.parse_args()
+    load = os.getloadavg()[0]
     line: dict[str, Any] = {"benchmark": "training", "smoke": args.smoke}
     try:
         line |= against(args.smoke, args.seeds, args.peers)
@@ -93,6 +95,7 @@ def main() -> None:
     line |= {
         "peer_absent": args.peers is None,
         "seeds_together": seeds.measure(args.smoke),
+        "load_before": round(load, 2),
         "device": jax.devices()[0].device_kind,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}",
     }

@@ -101,7 +101,7 @@ def _terms(
     theta: tuple[Float[Array, "draw class _"], ...],
     vectors: tuple[Float[Array | np.ndarray, "record _"], ...],
     presence: Bool[np.ndarray, "record modality"],
-) -> Float[np.ndarray, "record draw modality class"]:
+) -> Float[np.ndarray, "record some modality class"]:
     """Each modality's evidence under some of the draws, evenly spaced."""
     some = tuple(t[:: max(1, len(t) // DRAWS)] for t in theta)
     seen = tuple(map(jnp.asarray, vectors)), jnp.asarray(presence)

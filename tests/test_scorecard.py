@@ -104,7 +104,7 @@ def test_the_posterior_is_told_with_its_certificate(small: Small) -> None:
 def test_each_modalitys_worth_is_that_of_the_records_as_they_were(small: Small) -> None:
     """Not of rows under dropout: the evidence of no modality is that of the labels alone."""
     study, fitted = small.study, small.fitted
-    got = scorecard.worth(fitted, study, CONFIG)
+    got = scorecard.worth(fitted, study, replace(CONFIG, worth=True))
     assert got is not None
     strict(got)
     assert got["records"] == len(study.split.train)
@@ -113,7 +113,7 @@ def test_each_modalitys_worth_is_that_of_the_records_as_they_were(small: Small) 
     bias = np.asarray(fitted.model.bias, float)
     exact = float(np.sum(bias[study.label[study.split.train]] - np.log(np.exp(bias).sum())))
     assert nothing["log_evidence"]["value"] == pytest.approx(exact, rel=1e-5)
-    assert scorecard.worth(fitted, study, replace(CONFIG, worth=False)) is None
+    assert scorecard.worth(fitted, study, CONFIG) is None
 
 
 def test_history_is_that_of_the_first_fold(small: Small) -> None:

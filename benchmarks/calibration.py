@@ -7,8 +7,9 @@ deep ensemble (Lakshminarayanan et al. 2017), all calibrated on the same validat
 NLL and debiased ECE the paired bootstrap interval of rival less fusion over patients says "better"
 or "worse" of the fusion where it leaves out 0. The claim is "worse" nowhere and "better" on half of
 the data sets at least. Five times the MLP's training a card: from minutes to an hour on two cores.
-Results are `calibration.json` in FOLDER, benchmarks/results unless given. A data set that is not at
-hand is left out and said to be. `--smoke` takes breast cancer, two members and few steps.
+Results are `calibration.json` in FOLDER, benchmarks/results unless given; cards that it holds
+already, each with its commit, are kept. A data set that is not at hand is left out and said to be.
+`--smoke` takes breast cancer, two members and few steps.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import jax
 
 from experiments import diagnose
 from experiments.cards import avmnist, breast_cancer, covid_cxr, heart, osmi, published, rosmap
+from experiments.provenance import commit
 from fusionjax import files
 from fusionjax.crossfit import FitConfig
 from fusionjax.report import words
@@ -55,6 +57,7 @@ def compare(name: str, fit: FitConfig, members: int) -> dict[str, Any]:
     models = {model["name"]: model for model in found["models"]}
     gaps = {rival: models[rival]["difference"] for rival in RIVALS}
     return {
+        "commit": commit(),
         "calibration": found["calibration"]["name"],
         "test_records": found["task"]["records"]["test"],
         "fusion": {m: found["models"][0]["metrics"][m] for m in JUDGED},
@@ -98,6 +101,9 @@ def main() -> None:
         except FileNotFoundError as missing:
             print(missing, file=sys.stderr)
             skipped.append(name)
+    place = arguments.out / "calibration.json"
+    if place.exists() and not arguments.smoke:
+        cards = json.loads(place.read_text())["cards"] | cards
     result = {
         "benchmark": "calibration",
         "members": members,
@@ -108,7 +114,7 @@ def main() -> None:
     }
     if not arguments.smoke:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        files.write(arguments.out / "calibration.json", json.dumps(result, indent=1) + "\n")
+        files.write(place, json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
 

@@ -49,9 +49,7 @@ class FitConfig:
     draws: int = 400
     """Draws of θ (with nuts: in each of four chains)."""
     worth: bool = False
-    """Whether to say of each modality if it is worth having: a Laplace fit of each subset, and LOO.
-
-    Some 40 s for 4,200 records of four modalities, a fifth of the whole run."""
+    """Whether to say of each modality if it is worth having: a fit of each subset, and LOO."""
     believed: float = 0.9
     """Prior probability π that a modality can be believed."""
     seed: int = 0
@@ -154,10 +152,10 @@ def observe(
 
 
 def elsewhere(study: Study) -> bool:
-    """Whether new records are from other hospitals, as the card says by dividing them by site.
+    """Whether new records come from other hospitals, as the card says by dividing them by site.
 
-    Whom a hospital sends to a test tells of the diagnosis too: worth knowing there, and elsewhere
-    misleading.
+    Whom a hospital sends to a test tells of the diagnosis too. That helps with its next patients
+    and misleads where others decide.
     """
     return study.card.split.by == "site"
 

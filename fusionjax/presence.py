@@ -117,9 +117,8 @@ def every(presence: Bool[np.ndarray, "record modality"]) -> Augmented:
     """Each record as observed, and under every pattern that it can show.
 
     The observed pattern weighs 1/2, and so do all 2^m − 1 patterns of a record's m modalities
-    together, the observed one among them: `augment` says why a record's weights sum to 1, and is
-    this with patterns drawn, for the modalities of `drop` at a rate of 1/2. The first rows are the
-    records as observed.
+    together, the observed one among them. The first rows are the records as observed. `augment`
+    draws patterns instead, and says why a record's weights sum to 1.
     """
     shown = np.asarray(patterns(presence.shape[1]))
     able = (presence[:, None, :] | ~shown[None, :, :]).all(axis=2)

@@ -202,7 +202,7 @@ def overfit(
 def worth(fitted: Fitted, study: Study, config: FitConfig) -> dict[str, Any] | None:
     """What each modality adds to the others, in nats of evidence and of leave-one-out prediction.
 
-    Of the training records as ψ did not see them, none under dropout; None where `config` asks not.
+    Of the training records as ψ did not see them, nothing hidden; None where `config` asks not.
     """
     if not config.worth:
         return None

@@ -188,14 +188,14 @@ class _Fit(NamedTuple):
     precision: np.ndarray
 
 
-def _cells(shown: Shown, patterns: Patterns, presence, label, fold, bias) -> _Cells:
-    came, which = np.unique(presence, axis=0, return_inverse=True)
-    pair = shown.pattern * len(came) + which.ravel()[shown.record]
+def _cells(shown: Shown, patterns: Patterns, came, label, fold, bias) -> _Cells:
+    kinds, which = np.unique(came, axis=0, return_inverse=True)
+    pair = shown.pattern * len(kinds) + which.ravel()[shown.record]
     pairs, cell = np.unique(pair, return_inverse=True)
     kind, jacobian = _jacobian(
-        np.eye(len(patterns))[pairs // len(came)],
-        patterns[pairs // len(came)],
-        came[pairs % len(came)] - presence.mean(axis=0) if len(came) > 1 else None,
+        np.eye(len(patterns))[pairs // len(kinds)],
+        patterns[pairs // len(kinds)],
+        kinds[pairs % len(kinds)] - came.mean(axis=0) if len(kinds) > 1 else None,
         zero_sum_basis(len(bias)),
     )
     rows, cell = len(label), cell.ravel()

@@ -13,11 +13,10 @@ estimate of the out-of-sample prediction error via approximate leave-one-out cro
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
-from scipy.linalg import cho_factor, solve_triangular
+from scipy.linalg import cholesky, solve_triangular
 
 from fusionjax.posterior import newton
 from fusionjax.posterior.types import Observations, Posterior
@@ -39,8 +38,10 @@ def surplus(
     is missing.
     """
     basis = newton.zero_sum_basis(len(bias))
-    factor = _factor(found, observations, bias, basis)
-    slope, curvature = _sums(found, observations, record, bias, basis, asked)
+    theta = [np.asarray(draws, float).mean(axis=0) for draws in found.theta]
+    tau = np.asarray(found.tau, float).mean(axis=0)
+    factor = _factor(theta, tau, observations, bias, basis)
+    slope, curvature = _sums(theta, observations, record, bias, basis, asked)
     features = [np.asarray(f, float)[asked] for f in observations.features]
     parts = [
         _fall(factor, [f[at] for f in features], slope[at], curvature[at])
@@ -49,23 +50,17 @@ def surplus(
     return np.concatenate(parts) @ basis.T
 
 
-def _factor(found: Posterior, observations: Observations, bias, basis) -> np.ndarray:
+def _factor(theta, tau, observations: Observations, bias, basis) -> np.ndarray:
     """The lower Cholesky factor of H, in the order of u.ravel()."""
-    mean = [np.asarray(theta, float).mean(axis=0) for theta in found.theta]
-    u = np.concatenate([theta.T @ basis for theta in mean])
+    u = np.concatenate([each.T @ basis for each in theta])
     with jax.enable_x64(True):
-        exact, exact_bias = newton.prepare(observations, bias)
-        curvature = np.array(_expand(jnp.asarray(u), exact, exact_bias).curvature)
-        tau = jnp.asarray(np.asarray(found.tau, float).mean(axis=0))
-        scale = np.asarray(newton.columns(tau, newton.sizes(observations)))
+        curvature = newton.expansion(u, *newton.prepare(observations, bias)).curvature
+    scale = newton.columns(tau, newton.sizes(observations))
     precision = np.repeat(np.maximum(scale, 1e-6) ** -2, basis.shape[1])
-    return cho_factor(curvature + np.diag(precision), lower=True)[0]
+    return cholesky(curvature + np.diag(precision), lower=True)
 
 
-_expand = jax.jit(newton.expand)
-
-
-def _sums(found, observations, record, bias, basis, asked):
+def _sums(theta, observations, record, bias, basis, asked):
     """m_n [record, modality, free] and A_n [record, modality, free, modality, free]."""
     place = np.full(int(record.max()) + 1, -1)
     place[asked] = np.arange(len(asked))
@@ -73,8 +68,8 @@ def _sums(found, observations, record, bias, basis, asked):
     own, here = place[record[rows]], np.asarray(observations.presence, float)[rows]
     weight = np.asarray(observations.weight, float)[rows]
     score = np.asarray(bias, float) + sum(
-        np.asarray(feature, float)[rows] @ np.asarray(theta, float).mean(axis=0).T
-        for feature, theta in zip(observations.features, found.theta, strict=True)
+        np.asarray(feature, float)[rows] @ each.T
+        for feature, each in zip(observations.features, theta, strict=True)
     )
     prob = np.exp(score - np.logaddexp.reduce(score, axis=1, keepdims=True))
     error = (np.asarray(observations.onehot, float)[rows] - prob) @ basis
@@ -84,8 +79,8 @@ def _sums(found, observations, record, bias, basis, asked):
     slope = np.zeros((len(asked), *size))
     curvature = np.zeros((len(asked), *size, *size))
     np.add.at(slope, own, weight[:, None, None] * here[:, :, None] * error[:, None, :])
-    each = np.einsum("n,ni,nj,nab->niajb", weight, here, here, spread, optimize=True)
-    np.add.at(curvature, own, each)
+    bent = np.einsum("n,ni,nj,nab->niajb", weight, here, here, spread, optimize=True)
+    np.add.at(curvature, own, bent)
     return slope, curvature
 
 

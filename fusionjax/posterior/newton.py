@@ -74,7 +74,7 @@ def solve(
     start = np.zeros((sum(found), len(bias) - 1)) if start is None else start
 
     def among(rows: Observations) -> Mode:
-        return ascend(lambda u: _expansion(u, rows, bias), tau, found, start, tolerance)
+        return ascend(lambda u: expansion(u, rows, bias), tau, found, start, tolerance)
 
     with jax.enable_x64(True):
         try:
@@ -194,6 +194,13 @@ def expand(
     return _whole(_sums(u, observations, bias))
 
 
+def expansion(
+    u: Float[np.ndarray, "p free"], observations: Observations, bias: Float[Array, " class"]
+) -> Expansion:
+    """`expand` in NumPy's arrays, compiled once for rows of one shape."""
+    return _whole(jax.device_get(_compiled(u, observations, bias)))
+
+
 def gains(
     u: Float[Array | np.ndarray, "draw p free"],
     centre: Float[Array | np.ndarray, "p free"],
@@ -311,10 +318,6 @@ def _places(free: int) -> np.ndarray:
 
 
 _compiled = jax.jit(_sums)
-
-
-def _expansion(u, observations, bias) -> Expansion:
-    return _whole(jax.device_get(_compiled(u, observations, bias)))
 
 
 def _expand(u, block, bias):

@@ -28,6 +28,8 @@ class Config:
 
     out: Path
     seeds: int = 5
+    ensemble: int = 0
+    """Members of a deep ensemble of concatenating MLPs to compare with; 0 compares with none."""
     fit: FitConfig = field(default_factory=FitConfig)
     results: Path = RESULTS
 
@@ -75,6 +77,7 @@ def _seeded(config: Config, card: Path, seed: int) -> diagnose.Config:
         out=config.out / f"seed-{seed}",
         card=card,
         cache=config.out / "records",
+        ensemble=config.ensemble,
         fit=replace(config.fit, seed=seed),
     )
 

@@ -47,6 +47,17 @@ def rank(draws, truth, rng):
     return (below + rng.random(np.shape(truth)) * (same + 1)) / (len(draws) + 1)
 
 
+def distances(points):
+    """Mahalanobis distance of each point from the mean of all, the truth among them.
+
+    Mean and covariance of the draws alone would fit the draws better than a truth that is one of
+    their kind, and 400 of them well enough to see it.
+    """
+    apart = points - points.mean(axis=0)
+    whiten = np.linalg.pinv(np.cov(points.T), rcond=1e-10, hermitian=True)
+    return np.einsum("dp,pq,dq->d", apart, whiten, apart)
+
+
 def ranks(fit, seed, stretches, **setting):
     """For each stretch: the ranks of τ, some of θ, the log-likelihood and the distance."""
     observations, bias, (theta, tau) = simulated(seed, **setting)
@@ -54,23 +65,20 @@ def ranks(fit, seed, stretches, **setting):
     rng = np.random.default_rng(seed)
     truth = tuple(t[None] for t in theta)
     mean = [np.asarray(t, float).mean(0) for t in found.theta]
-    spread = np.cov(flat(found.theta)[:, :: setting["classes"]].T)
-    whiten = np.linalg.pinv(spread, rcond=1e-10, hermitian=True)
     rows = []
     for stretch in stretches:
         moved = tuple(
             m + stretch * (np.asarray(t) - m) for m, t in zip(mean, found.theta, strict=True)
         )
-        centre = np.concatenate([m.ravel() for m in mean])
-        apart = [(flat(t) - centre)[:, :: setting["classes"]] for t in (moved, truth)]
-        distance = [np.einsum("dp,pq,dq->d", a, whiten, a) for a in apart]
+        drawn, true = (flat(t)[:, :: setting["classes"]] for t in (moved, truth))
+        distance = distances(np.concatenate([drawn, true]))
         pairs = [
             (
                 log_likelihood(moved, observations, bias),
                 log_likelihood(truth, observations, bias)[0],
             )
         ]
-        pairs += [(distance[0], distance[1][0])]
+        pairs += [(distance[:-1], distance[-1])]
         pairs += [(d, t) for d, t in zip(flat(moved)[:, ::2].T, flat(truth)[0, ::2], strict=True)]
         pairs += [(d, t) for d, t in zip(np.asarray(found.tau).T, tau, strict=True)]
         rows.append([rank(d, t, rng) for d, t in pairs])
@@ -90,10 +98,13 @@ def engine(module):
     return lambda key, observations, bias: module.fit(key, observations, bias, draws=DRAWS)
 
 
+ENGINES = {"auto": engine(auto), "importance": engine(importance), "nuts": engine_nuts}
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("name", ["auto", "importance", "nuts"])
+@pytest.mark.parametrize("name", ENGINES)
 def test_ranks_are_uniform_and_those_of_wrong_widths_are_not(name, setting):
-    fit = {"auto": engine(auto), "importance": engine(importance), "nuts": engine_nuts}[name]
+    fit, tests = ENGINES[name], len(ENGINES) * len(SETTINGS)
     stretches = (1.0, 0.8**0.5, 1.25**0.5)
     every = (ranks(fit, seed, stretches, **SETTINGS[setting]) for seed in range(4 * SETS))
     # Which data sets are certified depends on the data alone, so the ranks stay uniform.
@@ -101,7 +112,8 @@ def test_ranks_are_uniform_and_those_of_wrong_widths_are_not(name, setting):
     ranked = np.stack(list(islice(kept, SETS)), axis=1)
     assert ranked.shape[1] == SETS
     honest, shrunk, stretched = map(p_values, ranked)
-    assert np.min(honest) > 0.01 / len(honest), honest
+    # The twelve tests together fail once in a hundred times if all is right.
+    assert np.min(honest) > 0.01 / (tests * len(honest)), honest
     # The log-likelihood and the distance, whichever sees it.
     assert np.min(shrunk[:2]) < 1e-3
     assert np.min(stretched[:2]) < 1e-3

@@ -25,7 +25,7 @@ import numpy as np
 import tyro
 from jaxtyping import Bool
 
-from benchmarks.variants import cells, heads, page, scores, summary
+from benchmarks.variants import cells, heads, packages, page, scores, summary
 from benchmarks.variants.baselines import BASELINES, Fit
 from benchmarks.variants.features import Data, Kind, read
 from benchmarks.variants.heads import Budget, Outcome
@@ -58,6 +58,8 @@ class Config:
     budget: Budget = field(default_factory=Budget)
     only: tuple[str, ...] = ()
     """Contenders by name; all unless given."""
+    peers: str | None = None
+    """A Python that has `imml[deep]` or fusilli: their fusions of tables take part too."""
     rank_by: str = "nll"
     """nll, brier or error."""
     smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -79,6 +81,7 @@ def run(config: Config) -> dict[str, Any]:
     content = summary.summarise(data, names, outcomes, scored, config.rank_by)
     about = describe(json.loads(json.dumps(asdict(config), default=str)), data.digest, started)
     content |= {"config": json.loads(json.dumps(asdict(config), default=str)), "provenance": about}
+    content["packages"] = packages.known(config.peers) if config.peers else {}
     files.write(config.out / "scores.csv", summary.tidy(scored, names).to_csv(index=False))
     files.write(config.out / "result.json", json.dumps(content, indent=1, allow_nan=False))
     files.write(config.out / "report.html", page.render(content))
@@ -99,13 +102,21 @@ def clinic(folder: Path, patients: int) -> Path:
     return card
 
 
-def contenders(config: Config, data: Data) -> list[str]:
-    """Names of all that take part, the baselines last."""
-    everyone = [v.name for v in (*singles(data.modalities), *VARIANTS)] + list(BASELINES)
+def fits(config: Config, data: Data) -> dict[str, Fit]:
+    """How each that could take part is fitted, the baselines last."""
+    return {
+        **{v.name: partial(heads.run, v) for v in (*singles(data.modalities), *VARIANTS)},
+        **BASELINES,
+        **(packages.fits(config.peers) if config.peers and len(data.modalities) > 1 else {}),
+    }
+
+
+def contenders(config: Config, everyone: list[str], modalities: tuple[str, ...]) -> list[str]:
+    """Names of all that take part."""
     unknown = set(config.only) - set(everyone)
     if unknown:
         raise SystemExit(f"no contender is called {', '.join(unknown)}; there are: {everyone}")
-    must = [*(v.name for v in singles(data.modalities)), "logistic regression"]
+    must = [*(v.name for v in singles(modalities)), "logistic regression"]
     return [name for name in everyone if not config.only or name in (*config.only, *must)]
 
 
@@ -113,15 +124,12 @@ def contend(
     config: Config, data: Data, shown: np.ndarray, progress: Reporter
 ) -> dict[str, Outcome]:
     """Every contender's outcome, computed or read from its cell."""
-    fits: dict[str, Fit] = {
-        **{v.name: partial(heads.run, v) for v in (*singles(data.modalities), *VARIANTS)},
-        **BASELINES,
-    }
-    names, found = contenders(config, data), {}
+    fit = fits(config, data)
+    names, found = contenders(config, list(fit), data.modalities), {}
     for number, name in enumerate(names):
         path = cells.place(config.out / "cells", name, data.digest, config.budget)
         if not path.exists():
-            cells.write(path, fits[name](data, shown, config.budget))
+            cells.write(path, fit[name](data, shown, config.budget))
             # Programs of one variant fit no other: kept, they would fill the memory.
             jax.clear_caches()
         found[name] = cells.read(path)

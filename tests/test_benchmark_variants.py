@@ -186,9 +186,9 @@ def test_a_comparison_from_features_to_page(
 
 
 def test_an_unknown_contender_is_refused_by_name() -> None:
-    config = runner.Config(only=("log-lineer",))
+    config, toy = runner.Config(only=("log-lineer",)), data()
     with pytest.raises(SystemExit, match="log-lineer"):
-        runner.contenders(config, data())
+        runner.contenders(config, list(runner.fits(config, toy)), toy.modalities)
 
 
 @pytest.mark.slow

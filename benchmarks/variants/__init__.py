@@ -5,6 +5,7 @@
 | `features.py`  | a card to the features of every record, for every seed, kept by content hash |
 | `heads.py`     | a variant to its parameters: all seeds and all trials of the search together |
 | `baselines.py` | logistic regression and gradient boosting on the same features               |
+| `packages.py`  | fusions of iMML and fusilli on the same features, in a Python of their own   |
 | `cells.py`     | what a contender predicted, one file each, so that a run can go on           |
 | `scores.py`    | temperature, metrics, paired intervals, Holm's correction, ranks             |
 | `summary.py`   | all of that as plain values: `result.json` and `scores.csv`                  |

@@ -121,10 +121,8 @@ def main(folder: Path, method: str) -> None:
         given = {name: file[name] for name in file.files}
     build = METHODS[method][1]
     parts = [_seed(build, given, seed) for seed in range(len(given["train"]))]
-    np.savez(
-        folder / "said.npz",
-        **{name: np.stack([part[name] for part in parts]) for name in parts[0]},
-    )
+    said: dict[str, Any] = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+    np.savez(folder / "said.npz", **said)
 
 
 def _seed(build: Callable, given: dict[str, np.ndarray], seed: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def _fit(python: str, method: str, data: Data, scenarios: np.ndarray, budget: Bu
     return Outcome(found["validation"], found["test"], hyper, losses, cost)
 
 
-def _given(data: Data, scenarios: np.ndarray, budget: Budget) -> dict[str, np.ndarray]:
+def _given(data: Data, scenarios: np.ndarray, budget: Budget) -> dict[str, Any]:
     """Features without their constant, who is whose, and the budget."""
     views = {
         f"view{i}": np.ascontiguousarray(f.vector[..., 1:], np.float32)

@@ -5,7 +5,9 @@
 Reads the folders that `benchmarks.fusion_variants` wrote. A family is spoken for by the variant of
 the least mean validation NLL, which test records had no part in. Its rank by test NLL among all
 contenders is averaged over seeds, with a 95 % interval that resamples seeds: seeds share patients,
-so it says how far other splits might move the rank and not how far other patients would. Writes
+so it says how far other splits might move the rank and not how far other patients would. The same
+validation means choose one fusion for all seeds, beside the choice that each seed makes for itself;
+where splits are drawn anew, one seed's validation records are partly another's test records. Writes
 `variants.json` in FOLDER, benchmarks/results unless given, draws the ranks, and ends with one line.
 """
 
@@ -25,7 +27,11 @@ from fusionjax.report.palette import FOR, QUIET
 
 RESULTS = Path(__file__).parent / "results"
 KEPT = ("name", "family", "intervals", "means", "spread", "validation_nll", "mean_rank", "differs")
+UNCHOSEN = ("chosen", "single", "baseline")
+"""What is no fusion, and so no choice of validation's."""
 RESAMPLES = 2000
+ABREAST = 4
+"""Panels in a row of the figure."""
 
 
 def read(run: Path) -> dict[str, Any]:
@@ -45,6 +51,7 @@ def read(run: Path) -> dict[str, Any]:
         "budget": budget,
         "commit": content["provenance"]["commit"],
         "families": {family: ranked(family, rows, rank) for family in families(rows)},
+        "chosen_once": least([row for row in rows if row["family"] not in UNCHOSEN])["name"],
         "rows": rows,
     }
 
@@ -57,7 +64,7 @@ def families(rows: list[dict[str, Any]]) -> list[str]:
 def ranked(family: str, rows: list[dict[str, Any]], rank: pd.DataFrame) -> dict[str, Any]:
     """Who speaks for the family, and its mean rank over seeds with its interval."""
     members = [row for row in rows if row["family"] == family and row["name"] in rank.index]
-    best = min(members, key=lambda row: known(row["validation_nll"]))
+    best = least(members)
     value, low, high = interval(rank.loc[best["name"]].to_numpy(float))
     return {
         "variant": best["name"],
@@ -69,9 +76,13 @@ def ranked(family: str, rows: list[dict[str, Any]], rank: pd.DataFrame) -> dict[
     }
 
 
-def known(value: float | None) -> float:
-    """A missing validation NLL is the worst."""
-    return float("inf") if value is None else value
+def least(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row of the least mean validation NLL; a missing one is the worst."""
+
+    def loss(row: dict[str, Any]) -> float:
+        return np.inf if row["validation_nll"] is None else row["validation_nll"]
+
+    return min(rows, key=loss)
 
 
 def interval(rank: Float[np.ndarray, " seed"]) -> tuple[float, float, float]:
@@ -85,9 +96,13 @@ def interval(rank: Float[np.ndarray, " seed"]) -> tuple[float, float, float]:
 def draw(cards: list[dict[str, Any]], file: Path) -> None:
     """A panel a card: each family's rank, the log-linear one in colour."""
     order = sorted({family for card in cards for family in card["families"]})
-    figure = Figure(figsize=(2.0 + 1.9 * len(cards), 0.6 + 0.27 * len(order)), layout="constrained")
-    panels = np.atleast_1d(np.asarray(figure.subplots(1, len(cards), sharey=True)))
-    for axes, card in zip(panels, cards, strict=True):
+    abreast, below = min(ABREAST, len(cards)), -(-len(cards) // ABREAST)
+    size = 2.0 + 1.9 * abreast, below * (0.6 + 0.27 * len(order))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = np.ravel(figure.subplots(below, abreast, sharey=True, squeeze=False))
+    for axes in panels[len(cards) :]:
+        axes.remove()
+    for axes, card in zip(panels[: len(cards)], cards, strict=True):
         for place, family in enumerate(order):
             found = card["families"].get(family)
             if found:

@@ -61,9 +61,10 @@ def test_a_family_is_spoken_for_by_the_variant_that_validation_likes_best(run: P
     assert found["families"]["representation"]["rank"] == pytest.approx((3 + 1 + 3) / 3, abs=0.01)
     whole = found["families"]["log-linear"]
     assert (whole["rank"], whole["low"], whole["high"]) == (2, 2, 2)
+    assert found["chosen_once"] == "log-linear"
     json.dumps(found, allow_nan=False)
 
 
 def test_the_figure_is_drawn(run: Path, tmp_path: Path) -> None:
-    across_cards.draw([across_cards.read(run)] * 2, tmp_path / "ranks.png")
+    across_cards.draw([across_cards.read(run)] * 5, tmp_path / "ranks.png")
     assert (tmp_path / "ranks.png").stat().st_size > 1000

@@ -2,9 +2,9 @@
 
     python -m experiments.oncology
 
-The Wisconsin breast-cancer data that ships with scikit-learn; nothing to download. 3
-repetitions by default; the committed result took 3 minutes on two cores that other work shared.
-Expect of the fusion: AUROC 0.999 [0.998, 1.000] and NLL 0.049 [0.031, 0.070].
+The Wisconsin breast-cancer data that ships with scikit-learn; nothing to download. 3 repetitions
+by default; the committed result, with `--ensemble 5`, took 9 minutes on two cores that other work
+shared. Expect of the fusion: AUROC 1.000 [0.999, 1.000] and NLL 0.040 [0.024, 0.060].
 """
 
 from dataclasses import dataclass

@@ -55,9 +55,11 @@ def study(name: str, **config: Any) -> dict[str, Any]:
 def judged(found: dict[str, Any]) -> dict[str, Any]:
     """Rival less fusion with its interval, and what that says of the fusion.
 
-    Raises KeyError where the study was run without an ensemble.
+    Raises LookupError where the study was run without an ensemble.
     """
     models = {model["name"]: model for model in found.get("all", found)["models"]}
+    if absent := [rival for rival in RIVALS if rival not in models]:
+        raise LookupError(f"has no {', '.join(absent)}: run it with --ensemble {MEMBERS}")
     fusion = next(model for model in models.values() if model["role"] == "fusion")
     gaps = {rival: models[rival]["difference"] for rival in RIVALS}
     return {
@@ -106,11 +108,10 @@ def main() -> None:
                 found = json.loads((arguments.read / f"{name}.json").read_text())
             else:
                 found = study(name, **config)
-        except FileNotFoundError as missing:
-            print(missing, file=sys.stderr)
-            skipped.append(STUDIES[name])
-        else:
             cards[STUDIES[name]] = judged(found)
+        except (FileNotFoundError, LookupError) as missing:
+            print(f"{name}: {missing}", file=sys.stderr)
+            skipped.append(STUDIES[name])
     result = {
         "benchmark": "calibration",
         "cards": cards,

@@ -78,11 +78,12 @@ def ranked(family: str, rows: list[dict[str, Any]], rank: pd.DataFrame) -> dict[
 
 def least(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The row of the least mean validation NLL; a missing one is the worst."""
+    return min(rows, key=lambda row: known(row["validation_nll"]))
 
-    def loss(row: dict[str, Any]) -> float:
-        return np.inf if row["validation_nll"] is None else row["validation_nll"]
 
-    return min(rows, key=loss)
+def known(value: float | None) -> float:
+    """The value, or infinity where there is none."""
+    return float("inf") if value is None else value
 
 
 def interval(rank: Float[np.ndarray, " seed"]) -> tuple[float, float, float]:

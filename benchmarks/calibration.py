@@ -8,8 +8,9 @@ validation records, over that study's repetitions; of heart, all four hospitals,
 NLL and debiased ECE the paired bootstrap interval of rival less fusion over patients says "better"
 or "worse" of the fusion where it leaves out 0. The claim is "worse" nowhere and "better" on half of
 the data sets at least. Hours on two cores; `--read` takes the results that such runs left in FOLDER
-instead. A study that is not at hand is left out and said to be. `--smoke` runs breast cancer, two
-members and few steps, and keeps no result.
+instead. Results are `calibration.json` in `--out`, benchmarks/results unless given, where data sets
+that `--only` leaves out are kept, each with its commit. A study that is not at hand is left out and
+said to be. `--smoke` runs breast cancer, two members and few steps, and keeps no result.
 """
 
 import argparse
@@ -112,6 +113,9 @@ def main() -> None:
         except (FileNotFoundError, LookupError) as missing:
             print(f"{name}: {missing}", file=sys.stderr)
             skipped.append(STUDIES[name])
+    place = arguments.out / "calibration.json"
+    if place.exists() and not arguments.smoke:
+        cards = json.loads(place.read_text())["cards"] | cards
     result = {
         "benchmark": "calibration",
         "cards": cards,
@@ -121,7 +125,7 @@ def main() -> None:
     }
     if not arguments.smoke:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        files.write(arguments.out / "calibration.json", json.dumps(result, indent=1) + "\n")
+        files.write(place, json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
 

@@ -81,7 +81,8 @@ def run(config: Config) -> dict[str, Any]:
     content = summary.summarise(data, names, outcomes, scored, config.rank_by)
     about = describe(json.loads(json.dumps(asdict(config), default=str)), data.digest, started)
     content |= {"config": json.loads(json.dumps(asdict(config), default=str)), "provenance": about}
-    content["packages"] = packages.known(config.peers) if config.peers else {}
+    known = packages.known(config.peers) if config.peers else {}
+    content["packages"] = {name: which for name, which in known.items() if name in outcomes}
     files.write(config.out / "scores.csv", summary.tidy(scored, names).to_csv(index=False))
     files.write(config.out / "result.json", json.dumps(content, indent=1, allow_nan=False))
     files.write(config.out / "report.html", page.render(content))

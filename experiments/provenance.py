@@ -18,7 +18,7 @@ def describe(config: dict[str, Any], card_sha256: str, started: float) -> dict[s
 
     return {
         "command": "python -m " + " ".join([_module(), *sys.argv[1:]]),
-        "commit": commit(),
+        "commit": _commit(),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "device": f"{jax.devices()[0].device_kind}, {platform.machine()}",
         "seed": config.get("fit", {}).get("seed"),
@@ -33,8 +33,7 @@ def _module() -> str:
     return spec.name if spec else Path(sys.argv[0]).name
 
 
-def commit() -> str | None:
-    """The commit that the code is of, or None where git does not know."""
+def _commit() -> str | None:
     here = Path(__file__).parent
     try:
         call = ["git", "describe", "--always", "--dirty", "--abbrev=12"]

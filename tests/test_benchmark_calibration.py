@@ -55,5 +55,18 @@ def test_a_study_without_an_ensemble_is_left_out_and_said_to_be(
     assert list(json.loads(said.out)["cards"]) == ["rosmap"]
 
 
+def test_only_keeps_what_was_measured_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("oncology", "neurology"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(found(0.01, 0.03)))
+        arguments = ["--only", name, "--read", str(tmp_path), "--out", str(tmp_path / "out")]
+        monkeypatch.setattr(sys, "argv", ["calibration", *arguments])
+        calibration.main()
+    kept = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    assert list(kept["cards"]) == ["breast cancer", "rosmap"]
+    assert kept["fusion_is"]["ece against deep ensemble"] == {"better": 2}
+
+
 def test_a_python_without_the_packages_has_none_of_their_fusions() -> None:
     assert packages.fits(sys.executable) == {}

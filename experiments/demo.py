@@ -7,7 +7,8 @@ the same card as any other data set, and holds the posterior predictive against 
 P(y | X_S), which the clinic knows for every subset S of modalities. About three minutes on two
 cores. Expect an accuracy near the Bayes rate and a mean KL from the truth below 0.03 nats with all
 modalities and below 0.05 for every pattern, and a calibration error to the truth near 0.7 % on
-average over patterns, 1.4 % for the worst.
+average over patterns, 1.4 % for the worst; with `--patients 20000`, in a quarter of an hour beside
+other work, 0.4 % and 0.8 %.
 """
 
 import json

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpyro.distributions.transforms import ZeroSumTransform
 from numpyro.infer.util import potential_energy
+from scipy import stats
 from scipy.special import logsumexp
 
 from fusionjax.posterior import (
@@ -279,7 +280,7 @@ def test_draws_under_the_surrogate_have_its_density(problem, surrogate):
 
 
 def test_whitened_density_is_the_programs_with_the_jacobian(problem):
-    """Every term: against NumPyro's potential and autodiff's Jacobian, up to one constant."""
+    """And its gradient: against NumPyro's potential and autodiff's Jacobian, up to one constant."""
     observations, bias, _ = simulated(0, 60, (3, 4), 3)
     ground = proposals.groundwork(jax.random.key(0), observations, bias)
     aim, _ = whitening.target(ground, (3, 4))
@@ -287,18 +288,24 @@ def test_whitened_density_is_the_programs_with_the_jacobian(problem):
         aim, exact = newton.double(aim), (ground.exact, ground.exact_bias)
         rng, constants = np.random.default_rng(7), []
 
+        def ours(x):
+            return whitening.log_density((x[:2], x[2:]), aim, (3, 4))
+
         def sites(x):
             at = whitening.place((x[:2], x[2:]), aim.whitening, (3, 4))
             z = at.u / newton.columns(jnp.exp(at.log_tau), (3, 4))[:, None]
             return jnp.concatenate([at.log_tau, z.ravel()])
 
+        def theirs(x):
+            there = sites(x)
+            volume = jnp.linalg.slogdet(jax.jacobian(sites)(x))[1]
+            z = there[2:].reshape(7, 2)
+            return numpyro_log_density(z, jnp.exp(there[:2]), *exact) + volume
+
         for _ in range(4):
             x = jnp.asarray(rng.normal(size=16))
-            there = sites(x)
-            z = there[2:].reshape(7, 2)
-            jacobian = np.linalg.slogdet(jax.jacobian(sites)(x))[1]
-            theirs = numpyro_log_density(z, jnp.exp(there[:2]), *exact) + jacobian
-            constants.append(whitening.log_density((x[:2], x[2:]), aim, (3, 4)) - theirs)
+            constants.append(ours(x) - theirs(x))
+            np.testing.assert_allclose(jax.grad(ours)(x), jax.grad(theirs)(x), atol=1e-4)
     np.testing.assert_allclose(constants, constants[0], atol=1e-4)
 
 
@@ -630,6 +637,80 @@ def test_draws_are_float32_repeatable_and_not_retraced(key):
     assert np.all(np.isfinite(first.certificate.k_hat))
 
 
+def test_a_single_draw_is_no_evidence(key):
+    """Of one weight there is no tail to look at: a certificate that fails, and no error."""
+    observations, bias, _ = simulated(6, 30, (2, 2), 2)
+    found = laplace.fit(key, observations, bias, draws=1)
+    assert found.theta[0].shape == (1, 2, 2)
+    assert not found.certificate.ok
+
+
+def test_scales_that_hang_on_few_points_fail(key):
+    observations, bias, _ = simulated(6, 300, (2, 2), 2)
+    ground = proposals.groundwork(key, observations, bias)
+    log_weight = np.where(np.arange(len(ground.scales.tau)) < 3, 0.0, -50.0)
+    few = ground._replace(scales=ground.scales._replace(log_weight=log_weight))
+    for engine, counts in (
+        (laplace, {"draws": 400}),
+        (importance, {"draws": 400, "proposed": 2048}),
+        (independence, {"draws": 400, "proposed": 4 * len(log_weight)}),
+    ):
+        assert engine.sample(key, ground, **counts).certificate.ok
+        failed = engine.sample(key, few, **counts).certificate
+        assert not failed.ok
+        assert "τ hangs on 3 points" in failed.notes[-1]
+
+
+def test_chains_that_share_scales_do_not_walk_in_step(key):
+    """Every chain is offered the same few τ, in an order of its own."""
+    observations, bias, _ = simulated(6, 30, (2, 2), 2)
+    ground = proposals.groundwork(key, observations, bias)
+    points = len(ground.scales.tau)
+    found = independence.sample(key, ground, draws=4 * points, proposed=4 * points)
+    chains = np.asarray(found.tau).reshape(4, points, 2)
+    assert np.mean(chains[0] == chains[1]) < 0.01
+
+
+@pytest.mark.parametrize("most", [scales.MOST_TURNED, 1])
+def test_proposed_scales_have_the_density_that_weighs_them(key, monkeypatch, most):
+    """E of a half-normal's density over the proposal's is 1, folded together or apart."""
+    monkeypatch.setattr(scales, "MOST_TURNED", most)
+    root = np.array([[0.8, 0.0], [0.5, 0.6]])
+    proposal = scales._proposal(np.array([0.5, 0.9]), root)
+    standard = stats.t.ppf(scales._lattice(key, 20_000, 2), scales.DEGREES)
+    tau = np.abs(proposal.centre + standard @ proposal.root.T)
+    prior = np.sum(stats.halfnorm.logpdf(tau), axis=1)
+    weight = np.exp(prior - scales._log_density(tau, proposal))
+    assert np.mean(weight) == pytest.approx(1.0, abs=0.01)
+    assert np.mean(weight * tau[:, 0] * tau[:, 1]) == pytest.approx(2 / np.pi, abs=0.02)
+
+
+def test_many_modalities_are_fitted_in_seconds(key):
+    """Signs of 14 scales are not summed over one by one."""
+    observations, bias, _ = simulated(3, 400, (2,) * 14, 2)
+    certificate = auto.fit(key, observations, bias, draws=400).certificate
+    assert certificate.ok, certificate.notes
+    assert certificate.engine == "importance"
+
+
+def test_auto_counts_what_every_engine_evaluated(key):
+    """Pilot, two kinds of weighted draws, chains of independent proposals, then gradients."""
+    observations, bias, _ = simulated(2, 25, (3, 3), 2, tau=(4.0, 4.0))
+    found = auto.fit(key, observations, bias, draws=400).certificate
+    tried = [note for note in found.notes if " failed: " in note]
+    assert tried
+    assert found.likelihood_evaluations > auto.PILOT + 2048 * len(tried)
+
+
+def test_fewer_draws_than_asked_for_are_no_chains(key):
+    observations, bias, _ = simulated(6, 30, (2, 2), 2)
+    found = independence.fit(key, observations, bias, draws=40, proposed=400)
+    assert auto._thinned(found, 20).chains == 4
+    more = auto._thinned(found, 80)
+    assert len(more.tau) == 80
+    assert more.chains == 1
+
+
 @pytest.mark.slow
 def test_a_budget_ends_the_chains_and_says_so(key):
     observations, bias, _ = simulated(0, 40, (4, 3), 3, tau=(2.0, 2.0))
@@ -645,6 +726,8 @@ def test_a_budget_ends_the_chains_and_says_so(key):
     np.testing.assert_array_equal(part, whole[:, :kept])
     assert any("budget of 4000 gradients spent" in note for note in short.certificate.notes)
     assert not short.certificate.ok
+    alone = nuts.sample(key, ground, **(given | {"draws": kept}))
+    assert short.certificate.accept == pytest.approx(alone.certificate.accept, rel=1e-5)
     spent = short.certificate.likelihood_evaluations - ground.scales.evaluations
     assert spent < 4000 + 4 * 1024
 

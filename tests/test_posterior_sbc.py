@@ -33,6 +33,11 @@ def flat(theta):
     return np.concatenate([np.asarray(t, float).reshape(len(t), -1) for t in theta], axis=1)
 
 
+def free(theta):
+    """All of θ but the last class: its weights are what the others' sum lacks to zero."""
+    return flat(tuple(np.asarray(t)[:, :-1] for t in theta))
+
+
 def log_likelihood(theta, observations, bias):
     design = np.concatenate([np.asarray(f, float) for f in observations.features], axis=1)
     whole = np.concatenate([np.asarray(t, float) for t in theta], axis=2)
@@ -70,8 +75,7 @@ def ranks(fit, seed, stretches, **setting):
         moved = tuple(
             m + stretch * (np.asarray(t) - m) for m, t in zip(mean, found.theta, strict=True)
         )
-        drawn, true = (flat(t)[:, :: setting["classes"]] for t in (moved, truth))
-        distance = distances(np.concatenate([drawn, true]))
+        distance = distances(np.concatenate([free(moved), free(truth)]))
         pairs = [
             (
                 log_likelihood(moved, observations, bias),

@@ -48,13 +48,16 @@ def fit(
     pilot = proposals.draw(pilot_key, ground, PILOT).log_ratio
     share, k_hat = psis.effective(pilot) / PILOT, psis.k_hat(pilot)
     tried = (f"pilot of {PILOT}: {share:.0%} effective, k_hat {k_hat:.2f}",)
+    evaluations = ground.scales.evaluations + PILOT
     for found in _engines(run_key, ground, draws, share):
         certificate = found.certificate
+        evaluations += (certificate.likelihood_evaluations or 0) - ground.scales.evaluations
         if certificate.ok:
             break
         tried += (f"{certificate.engine} failed: {'; '.join(certificate.notes)}",)
     notes = (*tried, *certificate.notes) if certificate.ok else tried
-    return _thinned(found, draws)._replace(certificate=certificate._replace(notes=notes))
+    whole = certificate._replace(notes=notes, likelihood_evaluations=evaluations)
+    return _thinned(found._replace(certificate=whole), draws)
 
 
 def _engines(key: Key, ground: Groundwork, draws: int, share: float) -> Iterator[Posterior]:
@@ -94,11 +97,10 @@ def budget(ground: Groundwork) -> int:
 
 
 def _thinned(found: Posterior, draws: int) -> Posterior:
-    """Exactly `draws` draws, evenly from the chains."""
+    """Exactly `draws` draws, evenly from the chains; of fewer some stand there twice."""
     if len(found.tau) == draws:
         return found
     kept = np.linspace(0, len(found.tau) - 1, draws).astype(int)
-    chains = found.chains if draws % found.chains == 0 else 1
-    return Posterior(
-        tuple(theta[kept] for theta in found.theta), found.tau[kept], found.certificate, chains
-    )
+    enough = len(found.tau) > draws and draws % found.chains == 0
+    theta = tuple(part[kept] for part in found.theta)
+    return Posterior(theta, found.tau[kept], found.certificate, found.chains if enough else 1)

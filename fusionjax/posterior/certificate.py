@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MOST_R_HAT = 1.01
 LEAST_ESS = 400.0
+LEAST_CARRIED = 50.0
 LEAST_EXCESS = 0.01
 """Part of the weight that the tail may exceed the rest by, whatever its shape."""
 
@@ -52,20 +53,24 @@ def verdict(
     accept: float | None = None,
     log_ratio: Float[np.ndarray, " draw"] | None = None,
     least_share: float = 0.0,
+    carried: float | None = None,
     likelihood_evaluations: int | None = None,
     notes: tuple[str, ...] = (),
 ) -> Certificate:
     """The certificate of these figures: each that is given must pass, and what fails says so.
 
     `log_ratio` are the log importance weights of independent draws, from which come k̂, and their
-    effective number, which must be `least_share` of them. `started` is what `time.perf_counter()`
+    effective number, which must be `least_share` of them; `carried` is how many of the points that
+    τ was integrated over carry the weight. `started` is what `time.perf_counter()`
     was when the engine began.
     """
     shape, share, excess, limit = None, None, 0.0, 0.7
     if log_ratio is not None:
         shape, limit = psis.k_hat(log_ratio), psis.most_k_hat(len(log_ratio))
-        share = psis.effective(log_ratio) / len(log_ratio) if shape < np.inf else 0.0
-        excess = psis.tail_excess(log_ratio)
+        share, excess = 0.0, 1.0
+        if shape < np.inf:
+            share = psis.effective(log_ratio) / len(log_ratio)
+            excess = psis.tail_excess(log_ratio)
     checks = (
         (r_hat, lambda x: x <= MOST_R_HAT, f"r_hat {{:.3f}} is above {MOST_R_HAT}: draw longer"),
         (
@@ -90,6 +95,11 @@ def verdict(
             lambda x: x >= least_share,
             "the true density makes of these draws only {:.0%}: θ is not near enough to Gaussian; "
             "compare with nuts",
+        ),
+        (
+            carried,
+            lambda x: x >= LEAST_CARRIED,
+            f"τ hangs on {{:.0f}} points, fewer than {LEAST_CARRIED:.0f}: compare with nuts",
         ),
     )
     failed = tuple(

@@ -53,6 +53,7 @@ def sample(
         ground.started,
         ess_bulk=psis.effective(log_weight),
         log_ratio=found.log_ratio,
+        carried=psis.effective(ground.scales.log_weight),
         likelihood_evaluations=ground.scales.evaluations + count,
         notes=(describe(ground.scales), f"{draws} draws resampled from {count} {kind}"),
     )

@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from fusionjax.keys import generator, split
-from fusionjax.posterior import newton, proposals
+from fusionjax.posterior import newton, proposals, psis
 from fusionjax.posterior.certificate import mixing, verdict
 from fusionjax.posterior.proposals import Groundwork
 from fusionjax.posterior.scales import describe
@@ -44,10 +44,12 @@ def sample(key: Key, ground: Groundwork, *, draws: int, proposed: int) -> Poster
     draw_key, accept_key = split(key, 2)
     sizes, each = newton.sizes(ground.observations), -(-draws // CHAINS)
     steps = max(each, proposed // CHAINS)
-    found = proposals.draw(draw_key, ground, CHAINS * steps)
-    level = -generator(accept_key).exponential(size=(CHAINS, steps))
-    paths = map(_chain, found.log_ratio.reshape(CHAINS, steps), level)
-    kept = np.stack([chain * steps + path for chain, path in enumerate(paths)])
+    found, random = proposals.draw(draw_key, ground, CHAINS * steps), generator(accept_key)
+    level = -random.exponential(size=(CHAINS, steps))
+    # The same τ come again and again in turn: in step, chains that do not mix would look alike.
+    order = random.permutation(CHAINS * steps).reshape(CHAINS, steps)
+    paths = map(_chain, found.log_ratio[order], level)
+    kept = np.stack([mine[path] for mine, path in zip(order, paths, strict=True)])
     # θ is linear in u, which has fewer columns: one mixes as well as the other.
     r_hat, bulk, tail = mixing({"tau": found.tau[kept], "u": found.u[kept]})
     certificate = verdict(
@@ -57,6 +59,7 @@ def sample(key: Key, ground: Groundwork, *, draws: int, proposed: int) -> Poster
         r_hat=r_hat,
         ess_bulk=bulk,
         ess_tail=tail,
+        carried=psis.effective(ground.scales.log_weight),
         accept=float(np.mean(kept[:, 1:] != kept[:, :-1])),
         likelihood_evaluations=ground.scales.evaluations + level.size,
         notes=(describe(ground.scales), f"{level.size} proposals in {CHAINS} chains"),

@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Float
 
 from fusionjax.keys import split
-from fusionjax.posterior import newton, proposals
+from fusionjax.posterior import newton, proposals, psis
 from fusionjax.posterior.certificate import verdict
 from fusionjax.posterior.proposals import Groundwork
 from fusionjax.posterior.scales import describe
@@ -42,6 +42,7 @@ def sample(key: Key, ground: Groundwork, *, draws: int) -> Posterior:
         ground.started,
         log_ratio=found.log_ratio,
         least_share=0.5,
+        carried=psis.effective(ground.scales.log_weight),
         likelihood_evaluations=ground.scales.evaluations + draws,
         notes=(describe(ground.scales),),
     )

@@ -97,7 +97,8 @@ def sample(
     spent = f"budget of {budget} gradients spent after {done} of {draws} draws a chain"
     notes = (spent,) if done < draws else ()
     passes += ground.scales.evaluations
-    return _posterior(theta, tau, chains, trace.cost, passes, *after, notes=notes)
+    cost = trace.cost._replace(accept_prob=trace.cost.accept_prob[:done])
+    return _posterior(theta, tau, chains, cost, passes, *after, notes=notes)
 
 
 @partial(jax.jit, static_argnames=("sizes", "warmup", "draws", "accept"))

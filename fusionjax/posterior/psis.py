@@ -16,9 +16,9 @@ def smooth(log_weights: Float[np.ndarray, " draw"]) -> tuple[Float[np.ndarray, "
     """Log weights with their tail replaced by a fitted Pareto's quantiles; and its shape k̂.
 
     No weight exceeds the largest raw one, whose log is 0 in what is returned. Weights that are all
-    alike have k̂ = 0, weights that are not finite inf, and both are left as they are.
+    alike have k̂ = 0, weights that are not finite or fewer than 5 inf, and all are left as they are.
     """
-    if not np.all(np.isfinite(log_weights)):
+    if len(log_weights) < 5 or not np.all(np.isfinite(log_weights)):
         return log_weights, math.inf
     log_weights = log_weights - np.max(log_weights)
     size = math.ceil(min(len(log_weights) / 5, 3 * math.sqrt(len(log_weights))))
@@ -57,7 +57,7 @@ def tail_excess(log_weights: Float[np.ndarray, " draw"]) -> float:
 
 def most_k_hat(draws: int) -> float:
     """The Pareto shape up to which this many weighted draws can be relied on, at most 0.7."""
-    return min(1.0 - 1.0 / math.log10(draws), 0.7)
+    return min(1.0 - 1.0 / math.log10(max(draws, 2)), 0.7)
 
 
 def normalised(log_weights: Float[np.ndarray, " draw"]) -> Float[np.ndarray, " draw"]:

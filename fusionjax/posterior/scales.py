@@ -31,6 +31,8 @@ LEAST_POINTS, MOST_POINTS = 256, 4096
 OPERATIONS = 4e9
 DEGREES = 5.0
 LEAST_TAU = 1e-6
+MOST_TURNED = 10
+"""Scales that are proposed together; more are apart, since all their signs are summed over."""
 TOLERANCE = 1e-6
 """Of the modes of θ on the way to the anchor; see `newton.solve`."""
 
@@ -60,7 +62,7 @@ def describe(scales: Scales) -> str:
 
 
 class _Proposal(NamedTuple):
-    """A folded Student t over τ: its centre, and a root of its spread."""
+    """A folded Student t over τ: its centre, and a root of its spread; diagonal for many scales."""
 
     centre: Float[np.ndarray, " modality"]
     root: Float[np.ndarray, "modality modality"]
@@ -78,7 +80,7 @@ def integrate_around(key: Key, anchored: Anchor, sizes: tuple[int, ...]) -> Scal
     """`integrate` from the anchor on, which needs the records no more."""
     tau, surrogate, evaluations = anchored
     root = _spread(tau, surrogate, sizes)
-    proposal = _Proposal(tau, tau[:, None] * root)
+    proposal = _proposal(tau, tau[:, None] * root)
     for round_key in split(key, ROUNDS):
         points, log_weight = _weigh(round_key, proposal, surrogate, sizes)
         if psis.effective(log_weight) > len(points) / 2:
@@ -178,12 +180,26 @@ def _lattice(key: Key, points: int, dimensions: int) -> Float[np.ndarray, "point
     return np.clip(lattice % 1.0, 1e-6, 1 - 1e-6)
 
 
+def _proposal(centre, root) -> _Proposal:
+    many = len(centre) > MOST_TURNED
+    return _Proposal(centre, np.diag(np.linalg.norm(root, axis=1)) if many else root)
+
+
 def _log_density(tau, proposal: _Proposal) -> Float[np.ndarray, " point"]:
-    """Of the proposal: what is folded onto τ is the sum over all its signs, one at a time."""
+    """Of the proposal: what is folded onto τ is the sum over all its signs, one at a time.
+
+    Scales that are proposed apart are folded apart.
+    """
     unfold, density = np.linalg.inv(proposal.root).T, np.full(len(tau), -np.inf)
-    for sign in product((1.0, -1.0), repeat=tau.shape[1]):
-        standard = (np.array(sign) * tau - proposal.centre) @ unfold
-        density = np.logaddexp(density, np.sum(stats.t.logpdf(standard, DEGREES), axis=1))
+    if len(proposal.centre) > MOST_TURNED:
+        ahead, back = (
+            stats.t.logpdf((sign * tau - proposal.centre) @ unfold, DEGREES) for sign in (1, -1)
+        )
+        density = np.sum(np.logaddexp(ahead, back), axis=1)
+    else:
+        for sign in product((1.0, -1.0), repeat=tau.shape[1]):
+            standard = (np.array(sign) * tau - proposal.centre) @ unfold
+            density = np.logaddexp(density, np.sum(stats.t.logpdf(standard, DEGREES), axis=1))
     return density - np.linalg.slogdet(proposal.root)[1]
 
 
@@ -192,4 +208,4 @@ def _refit(tau, log_weight, proposal: _Proposal) -> _Proposal:
     centre = weight @ tau
     apart = tau - centre
     spread = apart.T @ (weight[:, None] * apart) + 0.1 * proposal.root @ proposal.root.T
-    return _Proposal(centre, np.linalg.cholesky(spread))
+    return _proposal(centre, np.linalg.cholesky(spread))

@@ -1,10 +1,12 @@
-"""Slow statistical tests: Laplace against long NUTS runs, and the coverage of its intervals."""
+"""Slow statistical tests: engines against long NUTS runs, and the coverage of intervals."""
+
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
 
-from fusionjax.posterior import certificate, laplace, nuts
+from fusionjax.posterior import certificate, importance, laplace, nuts
 from tests.test_posterior import simulated
 
 pytestmark = pytest.mark.slow
@@ -18,24 +20,32 @@ def columns(posterior):
 @pytest.mark.parametrize(
     ("rows", "sizes", "classes"), [(400, (6, 5), 3), (150, (4, 8, 3), 2)], ids=["three", "two"]
 )
-def test_laplace_against_nuts(key, rows, sizes, classes):
+def test_moments_and_correlations_against_nuts(key, rows, sizes, classes):
     observations, bias, _ = simulated(11, rows, sizes, classes, tau=np.full(len(sizes), 0.7))
     long = nuts.fit(key, observations, bias, draws=1500, warmup=1000)
     assert long.certificate.ok, long.certificate.notes
-    reference, draws = columns(long), columns(laplace.fit(key, observations, bias, draws=4000))
+    reference = columns(long)
     chains = reference.reshape(4, 1500, -1)
     effective = np.array(
         [certificate.mixing({"one": chains[:, :, i]})[1] for i in range(chains.shape[2])]
     )
-    sd = reference.std(0)
-    error = (draws.mean(0) - reference.mean(0)) / sd
+    sd, correlation = reference.std(0), np.corrcoef(reference.T)
+    fourth = np.mean(((reference - reference.mean(0)) / sd) ** 4, axis=0)
     # Beyond the noise, Laplace's own error: a twentieth of the sd, for τ_i a fifth, and in the sd.
     own = np.where(np.arange(len(sd)) < len(sizes), 0.2, 0.05)
-    assert np.all(np.abs(error) < 5 / np.sqrt(effective) + 5 / np.sqrt(4000) + own), error
-    ratio = draws.std(0) / sd
-    assert np.all(np.abs(np.log(ratio)) < 5 / np.sqrt(2 * effective) + 0.15), ratio
-    noise = np.corrcoef(draws.T) - np.corrcoef(reference.T)
-    assert np.sqrt(np.mean(noise**2)) < 0.08
+    for fit, slack, wider, apart in (
+        (laplace.fit, own, 0.15, 0.05),
+        (partial(importance.fit, proposed=8000), 0.0, 0.0, 0.0),
+    ):
+        found = fit(key, observations, bias, draws=4000)
+        draws = columns(found)
+        noise = 1 / effective + 1 / len(draws) + 1 / (found.certificate.ess_bulk or np.inf)
+        error = (draws.mean(0) - reference.mean(0)) / sd
+        assert np.all(np.abs(error) < 5 * np.sqrt(noise) + slack), error
+        ratio = draws.std(0) / sd
+        assert np.all(np.abs(np.log(ratio)) < 5 * np.sqrt((fourth - 1) / 4 * noise) + wider), ratio
+        off = np.sqrt(np.mean((np.corrcoef(draws.T) - correlation) ** 2))
+        assert off < 2 * np.sqrt(np.max(noise)) + apart, off
 
 
 def inside(draws, truth, stretch=1.0):

@@ -1,63 +1,108 @@
 """Samplers of θ's posterior that others made, each as it comes, and how long 400 draws take.
 
-Each is told the records and gives seconds: of compiling and warming up, and of sampling until its
-own estimate of the effective size of every weight, and of its square, is 400. JAX computes behind
-the back of whoever asks: every clock is read after the answer is there.
+Each is told the records and seeds, and for each seed gives draws, chain by chain, and seconds: of
+warming up, compiling once, and of sampling. JAX computes behind the back of whoever asks: every
+clock is read after the answer is there.
 """
 
 import importlib
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fusionjax.posterior import Observations, program
-from fusionjax.posterior.certificate import mixing
-
-ENOUGH = 400.0
 
 
-def numpyro(observations: Observations, bias: jax.Array, *, dense: bool) -> dict:
-    """NumPyro's NUTS on the program, as it comes, four vectorised chains."""
+class Sampled(NamedTuple):
+    """Draws [chain, draw, class, feature] of each θ by name, and seconds before and of sampling.
+
+    Those before hold what XLA's compiler had of them, `compiling`.
+    """
+
+    theta: dict[str, np.ndarray]
+    warm: float
+    compiling: float
+    sampling: float
+
+
+@contextmanager
+def compiler() -> Iterator[list[float]]:
+    """The seconds of each call of XLA's compiler meanwhile."""
+    seconds: list[float] = []
+
+    def heard(event: str, duration_secs: float, **_: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            seconds.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    yield seconds
+    jax.monitoring.unregister_event_duration_listener(heard)
+
+
+def numpyro(
+    observations: Observations, bias: jax.Array, seeds: Sequence[int], *, dense: bool = False
+) -> Iterator[Sampled]:
+    """NumPyro's NUTS on the program, as it comes, four vectorised chains.
+
+    Its `run` compiles anew at every call, what a single call would do once: so only the compiling
+    of the warm-up counts, which is of the same program.
+    """
     from numpyro.infer import MCMC, NUTS
 
-    sampler = MCMC(
-        NUTS(program.model, dense_mass=dense),
-        num_warmup=300,
-        num_samples=100,
-        num_chains=4,
-        chain_method="vectorized",
-        progress_bar=False,
-    )
-    started = time.perf_counter()
-    sampler.warmup(jax.random.key(0), observations, bias)
-    state = jax.block_until_ready(sampler.post_warmup_state)
-    warm = time.perf_counter() - started
+    for seed in seeds:
+        sampler = MCMC(
+            NUTS(program.model, dense_mass=dense),
+            num_warmup=300,
+            num_samples=100,
+            num_chains=4,
+            chain_method="vectorized",
+            progress_bar=False,
+        )
+        started = time.perf_counter()
+        with compiler() as compiling:
+            sampler.warmup(jax.random.key(seed), observations, bias)
+            state = jax.block_until_ready(sampler.post_warmup_state)
+        warm = time.perf_counter() - started
 
-    def run(seed):
-        sampler.post_warmup_state = state
-        sampler.run(jax.random.key(seed), observations, bias)
-        return sampler.get_samples(group_by_chain=True)
+        @jax.jit
+        def run(key, state, sampler=sampler):
+            sampler.post_warmup_state = state
+            sampler.run(key, observations, bias)
+            return sampler.get_samples(group_by_chain=True)
 
-    samples, compiled, took = twice(run)
-    return reached(samples, warm + compiled, took)
+        keys = jax.random.split(jax.random.key(seed + 1000))
+        samples, _, took = twice(partial(run, state=state), keys)
+        yield Sampled(weights(samples), warm, sum(compiling), took)
 
 
-def blackjax(observations: Observations, bias: jax.Array) -> dict:
+def numpyro_dense(
+    observations: Observations, bias: jax.Array, seeds: Sequence[int]
+) -> Iterator[Sampled]:
+    """The same with a dense mass matrix."""
+    yield from numpyro(observations, bias, seeds, dense=True)
+
+
+def blackjax(
+    observations: Observations, bias: jax.Array, seeds: Sequence[int]
+) -> Iterator[Sampled]:
     """BlackJAX's adjusted MCLMC with its own tuning, in NumPyro's unconstrained space."""
     from jax.flatten_util import ravel_pytree
     from numpyro.infer.util import initialize_model
 
     peer = importlib.import_module("blackjax")
     dynamic = importlib.import_module("blackjax.mcmc.adjusted_mclmc_dynamic")
-    started = time.perf_counter()
+    begun = time.perf_counter()
     info = initialize_model(
         jax.random.key(0), program.model, model_args=(observations, bias), dynamic_args=False
     )
     start, unravel = ravel_pytree(info.param_info.z)
+    made = time.perf_counter() - begun
 
     def density(x):
         return -info.potential_fn(unravel(x))
@@ -75,6 +120,8 @@ def blackjax(observations: Observations, bias: jax.Array) -> dict:
             integration_steps_params=length,
         )
 
+    @jax.jit
+    @jax.vmap
     def chain(key):
         first, tune, go = jax.random.split(key, 3)
         state = dynamic.init(start, density, first)
@@ -83,7 +130,9 @@ def blackjax(observations: Observations, bias: jax.Array) -> dict:
         )
         return found[0], found[1], go
 
-    def draw(state, tuned, key):
+    @jax.jit
+    @jax.vmap
+    def draw(key, state, tuned):
         length = (tuned.L / tuned.step_size,)
 
         def step(state, key):
@@ -99,25 +148,25 @@ def blackjax(observations: Observations, bias: jax.Array) -> dict:
 
         return jax.lax.scan(step, state, jax.random.split(key, 2000))[1]
 
-    keys = jax.random.split(jax.random.key(1), 4)
-    state, tuned, go = jax.block_until_ready(jax.jit(jax.vmap(chain))(keys))
-    warm, go_on = time.perf_counter() - started, jax.jit(jax.vmap(draw))
+    for seed in seeds:
+        started = time.perf_counter()
+        keys = jax.random.split(jax.random.key(seed), 4)
+        with compiler() as compiling:
+            state, tuned, go = jax.block_until_ready(chain(keys))
+        warm = made + time.perf_counter() - started
+        keys = jnp.swapaxes(jax.vmap(jax.random.split)(go), 0, 1)
+        x, compiled, took = twice(partial(draw, state=state, tuned=tuned), keys)
+        samples = jax.vmap(jax.vmap(lambda x: info.postprocess_fn(unravel(x))))(x)
+        yield Sampled(weights(samples), warm + compiled, sum(compiling) + compiled, took)
 
-    def run(seed):
-        return go_on(state, tuned, jax.vmap(lambda key: jax.random.fold_in(key, seed))(go))
 
-    x, compiled, took = twice(run)
-    samples = jax.vmap(jax.vmap(lambda x: info.postprocess_fn(unravel(x))))(x)
-    return reached(samples, warm + compiled, took)
-
-
-def nutpie(observations: Observations, bias: jax.Array) -> dict:
+def nutpie(observations: Observations, bias: jax.Array, seeds: Sequence[int]) -> Iterator[Sampled]:
     """nutpie on the gradient that JAX makes of the program, as it comes."""
     from jax.flatten_util import ravel_pytree
     from numpyro.infer.util import initialize_model
 
     peer = importlib.import_module("nutpie")
-    started = time.perf_counter()
+    begun = time.perf_counter()
     info = initialize_model(
         jax.random.key(0), program.model, model_args=(observations, bias), dynamic_args=False
     )
@@ -136,34 +185,38 @@ def nutpie(observations: Observations, bias: jax.Array) -> dict:
         [(len(start),)],
         ["x"],
     )
-    trace = peer.sample(compiled, draws=100, tune=300, chains=4, cores=2, progress_bar=False)
-    took = time.perf_counter() - started
-    before, after = (
-        float(np.sum(stats["n_steps"].to_numpy()))
-        for stats in (trace.warmup_sample_stats, trace.sample_stats)
-    )
-    x = np.asarray(trace.posterior["x"])
-    samples = jax.vmap(jax.vmap(lambda x: info.postprocess_fn(unravel(x))))(jnp.asarray(x, "f4"))
-    sampling = took * after / (before + after)
-    return reached(samples, took - sampling, sampling)
-
-
-def twice(run: Callable[[int], Any]) -> tuple[Any, float, float]:
-    """What two runs gave, chain by chain; the seconds that the first compiled, and of sampling."""
-    found, seconds = [], []
-    for seed in (1, 2):
+    made = time.perf_counter() - begun
+    for seed in seeds:
         started = time.perf_counter()
-        found.append(jax.block_until_ready(run(seed)))
+        with compiler() as compiling:
+            trace = peer.sample(
+                compiled, draws=100, tune=300, chains=4, cores=2, seed=seed, progress_bar=False
+            )
+        took = time.perf_counter() - started
+        before, after = (
+            float(np.sum(stats["n_steps"].to_numpy()))
+            for stats in (trace.warmup_sample_stats, trace.sample_stats)
+        )
+        x = jnp.asarray(np.asarray(trace.posterior["x"]), jnp.float32)
+        samples = jax.vmap(jax.vmap(lambda x: info.postprocess_fn(unravel(x))))(x)
+        sampling = took * after / (before + after)
+        yield Sampled(weights(samples), made + took - sampling, sum(compiling), sampling)
+
+
+def twice(run: Callable[[Any], Any], keys: jax.Array) -> tuple[Any, float, float]:
+    """What a run for each of two keys gave, chain by chain, and how long they took.
+
+    The seconds that the first compiled, and those of sampling in both.
+    """
+    found, seconds = [], []
+    for key in keys:
+        started = time.perf_counter()
+        found.append(jax.block_until_ready(run(key)))
         seconds.append(time.perf_counter() - started)
     both = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *found)
-    return both, max(seconds[0] - seconds[1], 0.0), 2 * min(seconds)
+    return both, max(seconds[0] - seconds[1], 0.0), 2 * seconds[1]
 
 
-def reached(samples: dict[str, Any], warm: float, sampling: float) -> dict:
-    """Seconds until 400 effective draws of the worst of all weights and their squares."""
-    parts = {k: np.asarray(v) for k, v in samples.items() if k.startswith("theta")}
-    r_hat, ess, _ = mixing(parts | {k + "_squared": v**2 for k, v in parts.items()})
-    to_400 = warm + sampling * ENOUGH / ess
-    return {"ess_worst": ess, "r_hat": r_hat, "warm_s": warm, "sampling_s": sampling} | {
-        "to_400_s": to_400
-    }
+def weights(samples: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The draws of θ among those of a program."""
+    return {k: np.asarray(v) for k, v in samples.items() if k.startswith("theta")}

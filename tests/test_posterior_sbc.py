@@ -121,11 +121,24 @@ def test_ranks_are_uniform_and_those_of_wrong_widths_are_not(name, setting):
     assert np.min(stretched[:2]) < 1e-3
 
 
-@pytest.mark.parametrize("setting", ["many records"])
-def test_laplace_where_its_certificate_is_good(setting):
+@pytest.mark.parametrize(
+    ("setting", "own"),
+    [
+        ("many records", 0.03),
+        ("few records", 0.1),
+        ("near separable", 0.03),
+        ("a class of one in a hundred", 0.03),
+    ],
+)
+def test_laplace_where_its_certificate_is_good(setting, own):
+    """It is approximate: beyond the noise, ranks are off by its own error in probability.
+
+    That of the distance where records are few, that of all else is smaller; see docs/posterior.md.
+    """
     found = [ranks(engine(laplace), seed, (1.0,), **SETTINGS[setting]) for seed in range(SETS)]
     ranked = np.stack([r for r, c in found if c.ok], axis=1)[0]
-    assert ranked.shape[0] > 0.5 * SETS
-    # It is approximate: what 500 data sets may see of its error is a hundredth in probability.
-    distance = [stats.kstest(column, "uniform").statistic for column in ranked.T]
-    assert np.max(distance) < 1.63 / np.sqrt(len(ranked)) + 0.03
+    assert ranked.shape[0] > 0.4 * SETS
+    noise = 1.63 / np.sqrt(len(ranked))
+    off = np.array([stats.kstest(column, "uniform").statistic for column in ranked.T])
+    assert off[1] < noise + own, off
+    assert np.max(np.delete(off, 1)) < noise + 0.03, off

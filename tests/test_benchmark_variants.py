@@ -14,11 +14,13 @@ from benchmarks.variants.features import Data, Rows, read
 from benchmarks.variants.heads import Budget, Cost, Hyper, Outcome
 from benchmarks.variants.scores import Scored
 from experiments.progress import reporter
+from fusionjax import metrics
 from fusionjax.fusion.log_linear import log_linear
 from fusionjax.fusion.variants import Variant
 from fusionjax.types import Features, Fusion
 
 BUDGET = Budget(trials=2, steps=60, batch_size=32, evaluations=3)
+COST = Cost(12, 3.0, 0.5, 1.5, 0.1, 400.0)
 
 
 def data(seeds: int = 2, records: int = 120) -> Data:
@@ -70,6 +72,21 @@ def test_aurc_by_hand() -> None:
     """By confidence right, wrong, right: errors 0, 1/2, 1/3 of the surest 1, 2, 3."""
     prob = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8]])
     np.testing.assert_allclose(scores.aurc(prob, np.array([0, 0, 0])), (0 + 1 / 2 + 1 / 3) / 3)
+
+
+def test_the_mean_and_the_interval_are_of_one_loss() -> None:
+    """A record that was given a probability of e^-300 costs 36 nats in both, as in the metrics."""
+    toy = data(1, 40)
+    label = toy.label[toy.test.index[0]]
+    plain = np.tile(np.log([0.3, 0.7]), (1, 10, 1))
+    shown = plain[:, None].copy()
+    shown[0, 0, 0] = np.where(np.arange(2) == label[0], -300, 0)
+    outcome = Outcome(plain, shown, Hyper(*np.ones((3, 1))), np.ones((1, 1)), COST)
+    found = scores.score(outcome, toy)
+    assert found.test[0, 0, 0, label[0]] < -50
+    in_metrics = metrics.nll(np.exp(found.test[0, 0]), label)
+    np.testing.assert_allclose(found.values["nll"][0, 0], in_metrics)
+    np.testing.assert_allclose(np.nanmean(found.losses[:, :, 0]), in_metrics)
 
 
 def test_paired_test_holds_its_level_and_needs_the_patients() -> None:
@@ -143,7 +160,7 @@ def test_cells_are_read_as_written(tmp_path: Path) -> None:
         np.ones((2, 1, 4, 2)),
         Hyper(*np.ones((3, 2))),
         np.ones((2, 5)),
-        Cost(12, 3.0, 0.5, 1.5, 0.1, 400),
+        COST,
     )
     path = cells.place(tmp_path / "cells", "log-linear", "digest", BUDGET)
     assert path != cells.place(tmp_path / "cells", "log-linear", "digest", replace(BUDGET, steps=1))
@@ -176,9 +193,12 @@ def test_a_comparison_from_features_to_page(
     assert row["log-linear"]["means"]["accuracy"] > 0.85
     assert row["log-linear"]["means"]["nll"] < row["film alone"]["means"]["nll"]
     assert row["log-linear"]["cost"]["parameters"] == 12
+    assert row["log-linear"]["cost"]["peak_bytes"] > 0
+    assert row["gradient boosting"]["cost"]["peak_bytes"] is None
+    assert row["gradient boosting"]["cost"]["flops"] is None
     assert row["chosen by validation"]["means"] == row["log-linear"]["means"]
     table = summary.tidy(each, names)
-    assert len(table) == len(outcomes) * 2 * len(names) * len(page.METRICS)
+    assert len(table) == len(outcomes) * 2 * len(names) * len(scores.METRICS)
     html = page.render({**content, "data": "<toy>", "config": {}, "provenance": {}})
     assert "&lt;toy&gt;" in html
     assert html.count("no difference") >= len(content["no_difference_from_best"])

@@ -1,5 +1,6 @@
 """scikit-learn on the same features side by side, with as many trials and the same validation."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -96,7 +97,8 @@ def _run(
         losses.append(loss)
         sizes.append(size)
     asked = data.test.index.size * len(scenarios) + data.validation.index.size
-    cost = Cost(int(np.mean(sizes)), float("nan"), 0.0, round(seconds[0], 2), seconds[1] / asked, 0)
+    train, predict = round(seconds[0], 2), seconds[1] / asked
+    cost = Cost(int(np.mean(sizes)), math.nan, 0.0, train, predict, math.nan)
     unknown = Hyper(*[np.full(len(valid), np.nan)] * 3)
     return Outcome(
         np.asarray(valid, np.float32),

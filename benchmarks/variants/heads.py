@@ -58,14 +58,17 @@ class Seed(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a variant took. Peak memory is XLA's figure for the whole training program, in bytes."""
+    """What a contender took; NaN is what nobody counted.
+
+    Peak memory is XLA's figure for the whole training program, in bytes.
+    """
 
     parameters: int
     flops: float
     compile_seconds: float
     train_seconds: float
     predict_seconds: float
-    peak_bytes: int
+    peak_bytes: float
 
 
 class Outcome(NamedTuple):
@@ -100,7 +103,7 @@ def run(
         compile_seconds=round(seconds[0], 2),
         train_seconds=round(seconds[1], 2),
         predict_seconds=predicting[1] / asked,
-        peak_bytes=compiled,
+        peak_bytes=float(compiled),
     )
     hyper = jax.tree.map(lambda leaf: np.asarray(leaf[best]), hypers)
     return Outcome(np.asarray(valid), np.asarray(test), hyper, np.asarray(losses), cost)

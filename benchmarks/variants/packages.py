@@ -1,6 +1,7 @@
 """Other packages' fusions on the same features, fitted in a Python of their own."""
 
 import json
+import math
 import os
 import subprocess
 import tempfile
@@ -43,7 +44,7 @@ def _fit(python: str, method: str, data: Data, scenarios: np.ndarray, budget: Bu
     losses, seconds = found["validation_nll"], found["seconds"].sum(axis=0)
     asked = data.test.index.size * len(scenarios) + data.validation.index.size
     train, predict = round(float(seconds[0]), 2), float(seconds[1]) / asked
-    cost = Cost(int(found["parameters"].mean()), float("nan"), 0.0, train, predict, 0)
+    cost = Cost(int(found["parameters"].mean()), math.nan, 0.0, train, predict, math.nan)
     unknown = np.full(len(losses), np.nan)
     hyper = Hyper(rates[losses.argmin(axis=1)], unknown, unknown)
     return Outcome(found["validation"], found["test"], hyper, losses, cost)

@@ -10,9 +10,8 @@ from rich.table import Table
 
 import fusionjax.report
 from benchmarks.variants import figures
+from benchmarks.variants.scores import METRICS
 from fusionjax.report import palette
-
-METRICS = ("accuracy", "auroc", "nll", "brier", "ece", "aurc")
 
 
 def render(content: Mapping[str, Any]) -> str:
@@ -72,6 +71,6 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def times(value: float | None) -> str:
-    """A large number in three digits."""
-    return "–" if value is None else f"{value:,.3g}"
+def times(value: float | None, unit: float = 1.0) -> str:
+    """A large number in three digits, in units of `unit`."""
+    return "–" if value is None else f"{value / unit:,.3g}"

@@ -20,6 +20,7 @@ from fusionjax import calibrate, metrics
 RESAMPLES = 2000
 PER_RECORD = ("nll", "brier", "error")
 """Means over records of a loss: these have intervals and paired tests."""
+METRICS = ("accuracy", "auroc", "nll", "brier", "ece", "aurc")
 
 
 class Scored(NamedTuple):
@@ -55,7 +56,7 @@ def score(outcome: Outcome, data: Data) -> Scored:
         before = outcome.validation[seed][kept].astype(float)
         scale = calibrate.temperature(before, label, prior)
         after = calibrate.apply(before, prior, scale)
-        valid.append(-after[np.arange(len(label)), label].mean())
+        valid.append(per_record(np.exp(after), label)[:, 0].mean())
         test.append(
             [calibrate.apply(one.astype(float), prior, scale) for one in outcome.test[seed]]
         )
@@ -64,6 +65,20 @@ def score(outcome: Outcome, data: Data) -> Scored:
     return Scored(
         np.asarray(valid), found, np.asarray(scales), _losses(found, data), _values(found, data)
     )
+
+
+def per_record(
+    prob: Float[np.ndarray, "n class"], label: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n 3"]:
+    """PER_RECORD of each record; every mean, interval, test and rank is of these.
+
+    As in `metrics.nll` a probability counts as at least 2.2e-16, the spacing of float64 at 1, and a
+    record costs 36 nats at most: beyond that one record would say everything of a contender.
+    """
+    onehot = label[:, None] == np.arange(prob.shape[1])[None]
+    nll = -np.log(np.clip(prob[onehot], np.finfo(np.float64).eps, 1))
+    brier = ((prob - onehot) ** 2).sum(axis=1)
+    return np.stack([nll, brier, prob.argmax(axis=1) != label], axis=1)
 
 
 def aurc(prob: Float[np.ndarray, "n class"], label: Int[np.ndarray, " n"]) -> float:
@@ -161,28 +176,26 @@ def _losses(test: np.ndarray, data: Data) -> np.ndarray:
     """Of the first scenario, in which records are as they are."""
     found = np.full((len(test), len(data.label), len(PER_RECORD)), np.nan)
     for seed, (index, there) in enumerate(zip(*data.test, strict=True)):
-        rows, log_prob = index[there], test[seed, 0][there]
-        label, prob = data.label[rows], np.exp(log_prob)
-        onehot = label[:, None] == np.arange(prob.shape[1])[None]
-        found[seed, rows, 0] = -log_prob[onehot]
-        found[seed, rows, 1] = ((prob - onehot) ** 2).sum(axis=1)
-        found[seed, rows, 2] = prob.argmax(axis=1) != label
+        rows = index[there]
+        found[seed, rows] = per_record(np.exp(test[seed, 0][there]), data.label[rows])
     return found
 
 
 def _values(test: np.ndarray, data: Data) -> dict[str, np.ndarray]:
-    measures = {
-        **{name: metrics.METRICS[name] for name in ("accuracy", "auroc", "nll", "brier", "ece")},
-        "aurc": aurc,
-    }
-    found = {name: np.full(test.shape[:2], math.nan) for name in measures}
+    found = {name: np.full(test.shape[:2], math.nan) for name in METRICS}
     for seed, (index, there) in enumerate(zip(*data.test, strict=True)):
         label = data.label[index[there]]
         for scenario in range(test.shape[1]):
-            prob = np.exp(test[seed, scenario][there])
-            for name, measure in measures.items():
-                found[name][seed, scenario] = float(measure(prob, label))
+            for name, value in _measured(np.exp(test[seed, scenario][there]), label).items():
+                found[name][seed, scenario] = value
     return found
+
+
+def _measured(prob: np.ndarray, label: np.ndarray) -> dict[str, float]:
+    nll, brier, error = per_record(prob, label).mean(axis=0)
+    auroc, ece = float(metrics.auroc(prob, label)), float(metrics.ece(prob, label))
+    found = (1 - error, auroc, nll, brier, ece, aurc(prob, label))
+    return dict(zip(METRICS, found, strict=True))
 
 
 def _means(

@@ -152,23 +152,26 @@ def scenarios(data: Data) -> tuple[list[str], Bool[np.ndarray, "scenario record 
     return list(found), np.stack(list(found.values()))
 
 
-def main() -> None:
-    """Prints the ranking, and one line of JSON."""
-    config = tyro.cli(Config, description=__doc__)
-    started = time.perf_counter()
-    content = run(config)
-    page.show(content)
-    same = content["no_difference_from_best"]
-    line = {
+def told(content: dict[str, Any]) -> dict[str, Any]:
+    """The line of JSON: the framework's figures are those of what validation chose."""
+    means = {row["name"]: row["means"] for row in content["rows"]}
+    return {
         "benchmark": "fusion_variants",
         "data": content["data"],
         "contenders": len(content["rows"]) - 1,
-        "best": content["best"],
-        "no_difference_from_best": len(same),
-        "seconds": round(time.perf_counter() - started, 1),
+        "chosen_by_validation": means.get(summary.CHOSEN),
+        "best_on_test": content["best"],
+        "no_difference_from_best": len(content["no_difference_from_best"]),
+        "seconds": content["provenance"]["seconds"],
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}",
     }
-    print(json.dumps(line))
+
+
+def main() -> None:
+    """Prints the ranking, and one line of JSON."""
+    content = run(tyro.cli(Config, description=__doc__))
+    page.show(content)
+    print(json.dumps(told(content)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from benchmarks import fusion_variants as runner
 from benchmarks.variants import cells, heads, page, scores, summary
 from benchmarks.variants.features import Data, Rows, read
 from benchmarks.variants.heads import Budget, Cost, Hyper, Outcome
-from benchmarks.variants.scores import Scored
+from benchmarks.variants.scores import Gap, Scored
 from experiments.progress import reporter
 from fusionjax import metrics
 from fusionjax.fusion.log_linear import log_linear
@@ -136,6 +136,31 @@ def test_validation_chooses_in_each_seed_and_the_test_does_not() -> None:
     np.testing.assert_array_equal(found.losses[:, :, 0], [losses[0], 1 - losses[1]])
 
 
+@pytest.mark.parametrize(
+    ("value", "p", "said"),
+    [(0.1, 0.01, "worse"), (-0.1, 0.01, "better"), (-0.1, 0.05, "no difference")],
+)
+def test_only_who_loses_more_is_worse(value: float, p: float, said: str) -> None:
+    assert summary.verdict(Gap(value, value - 0.05, value + 0.05, p), p) == said
+    assert summary.verdict(None, 1.0) == "best"
+
+
+def test_a_choice_that_beats_the_best_variant_is_called_better() -> None:
+    """Each of two is right in one of two seeds, and validation knows which."""
+    toy, noise = data(), np.random.default_rng(0).normal(size=(2, 120)) / 10
+    good, bad = np.full(120, 0.1), np.full(120, 2.0)
+    each = {
+        "log-linear": scored(noise + np.stack([good, bad]), [0, 1]),
+        "sum": scored(noise + np.stack([bad, good]), [1, 0]),
+    }
+    said = np.full((*toy.test.there.shape, 2), np.log(0.5))[:, None]
+    each = {name: one._replace(test=said) for name, one in each.items()}
+    content = summary.summarise(toy, ["as they are"], {}, each, "nll")
+    first = content["rows"][0]
+    assert (first["name"], first["verdict"]) == ("chosen by validation", "better")
+    assert first["differs"]
+
+
 def test_every_trial_and_seed_is_trained_by_one_program() -> None:
     traces = []
 
@@ -197,6 +222,8 @@ def test_a_comparison_from_features_to_page(
     assert row["gradient boosting"]["cost"]["peak_bytes"] is None
     assert row["gradient boosting"]["cost"]["flops"] is None
     assert row["chosen by validation"]["means"] == row["log-linear"]["means"]
+    line = runner.told({**content, "provenance": {"seconds": 1.0}})
+    assert line["chosen_by_validation"] == row["log-linear"]["means"]
     table = summary.tidy(each, names)
     assert len(table) == len(outcomes) * 2 * len(names) * len(scores.METRICS)
     html = page.render({**content, "data": "<toy>", "config": {}, "provenance": {}})

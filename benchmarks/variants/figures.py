@@ -16,14 +16,14 @@ SHADES = (FOR, AGAINST, INK, QUIET, "#7a9cb8", "#c99a6b")
 
 
 def ranking(content: Mapping[str, Any]) -> Markup:
-    """The mean loss of each contender with its interval; grey where it differs from the best."""
+    """The mean loss of each contender with its interval; grey where it is worse than the best."""
     rows, metric = content["rows"], content["rank_by"]
 
     def paint(figure: Figure) -> None:
         axes = _listed(figure, [row["name"] for row in rows], left=0.42)
         for place, row in enumerate(rows):
             value, low, high = row["intervals"][metric]
-            colour = QUIET if row["differs"] else FOR
+            colour = QUIET if row["verdict"] == "worse" else FOR
             axes.plot([low, high], [place, place], color=colour, linewidth=1.6, alpha=0.6)
             axes.plot(value, place, "o", color=colour, markersize=4.5)
         axes.set_xlabel(f"test {metric}, 95 % interval over patients")

@@ -11,6 +11,7 @@ from rich.table import Table
 import fusionjax.report
 from benchmarks.variants import figures
 from benchmarks.variants.scores import METRICS
+from fusionjax.baselines import STRENGTHS
 from fusionjax.report import palette
 
 
@@ -28,6 +29,7 @@ def render(content: Mapping[str, Any]) -> str:
     return environment.get_template("page.html.j2").render(
         content=content,
         metrics=METRICS,
+        penalties=len(STRENGTHS),
         headline=headline(content),
         colours={name: value for name, value in vars(palette).items() if name.isupper()},
         ranking=figures.ranking(content),

@@ -40,6 +40,7 @@ def summarise(
         | {"family": families.get(n, "chosen" if n == CHOSEN else "baseline")}
         | {"mean_rank": plain(rank.get(n, np.nan)), "p_holm": plain(corrected.get(n, np.nan))}
         | {"gap": _plain_gap(gaps.get(n)), "differs": corrected.get(n, 1.0) < LEVEL}
+        | {"verdict": verdict(gaps.get(n), corrected.get(n, 1.0))}
         for n in order
     ]
     return {
@@ -73,6 +74,15 @@ def tidy(scored: dict[str, Scored], scenarios: list[str]) -> pd.DataFrame:
             for s, k in np.ndindex(v.shape)
         ]
     )
+
+
+def verdict(gap: Gap | None, p: float) -> str:
+    """Against the best by test records, which has no gap; validation's choice may be better."""
+    if gap is None:
+        return "best"
+    if p >= LEVEL:
+        return "no difference"
+    return "worse" if gap.value > 0 else "better"
 
 
 def plain(value: Any) -> float | None:

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
+from benchmarks.variants import published
 from fusionjax import files
 from fusionjax.report.palette import FOR, QUIET
 
@@ -42,7 +43,7 @@ def read(run: Path) -> dict[str, Any]:
     scores = scores[(scores["metric"] == "nll") & (scores["scenario"] == content["scenarios"][0])]
     table = scores.pivot(index="contender", columns="seed", values="value")
     rank = pd.DataFrame(rankdata(table.to_numpy(), axis=0), index=table.index)
-    rows = [{key: row[key] for key in KEPT} for row in content["rows"]]
+    rows = [kept(row, rank) for row in content["rows"]]
     about = {key: content[key] for key in ("records", "seeds", "best", "chosen")}
     budget = content["config"]["budget"] | {"encoders": content["config"]["encoders"]}
     return {
@@ -51,9 +52,10 @@ def read(run: Path) -> dict[str, Any]:
         **about,
         "budget": budget,
         "commit": content["provenance"]["commit"],
-        "families": {family: ranked(family, rows, rank) for family in families(rows)},
+        "families": {family: ranked(family, rows) for family in families(rows)},
         "chosen_once": least([row for row in rows if row["family"] not in UNCHOSEN])["name"],
         "rows": rows,
+        "published": published.on(content["data"]),
     }
 
 
@@ -62,16 +64,22 @@ def families(rows: list[dict[str, Any]]) -> list[str]:
     return sorted({row["family"] for row in rows} - {"chosen"})
 
 
-def ranked(family: str, rows: list[dict[str, Any]], rank: pd.DataFrame) -> dict[str, Any]:
+def kept(row: dict[str, Any], rank: pd.DataFrame) -> dict[str, Any]:
+    """A row without curves; its rank has an interval too, unless it is a choice."""
+    found = {key: row[key] for key in KEPT}
+    if row["name"] in rank.index:
+        over_seeds = interval(rank.loc[row["name"]].to_numpy(float))
+        found["intervals"] = row["intervals"] | {"rank": [round(x, 2) for x in over_seeds]}
+    return found
+
+
+def ranked(family: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Who speaks for the family, and its mean rank over seeds with its interval."""
-    members = [row for row in rows if row["family"] == family and row["name"] in rank.index]
+    members = [row for row in rows if row["family"] == family]
     best = least(members)
-    value, low, high = interval(rank.loc[best["name"]].to_numpy(float))
     return {
         "variant": best["name"],
-        "rank": round(value, 2),
-        "low": round(low, 2),
-        "high": round(high, 2),
+        **dict(zip(("rank", "low", "high"), best["intervals"]["rank"], strict=True)),
         "nll": best["intervals"]["nll"],
         "differs_from_best": best["differs"],
     }

@@ -25,13 +25,14 @@ import numpy as np
 from benchmarks.gaps import conflict
 from benchmarks.gaps import experts as psi
 from benchmarks.peers.evidential_torch import METHODS
+from benchmarks.variants.published import CLEAN, CONFLICT, stated
 from experiments.cards import multiview, published
 from fusionjax import files, metrics
 
 ROOT = Path(__file__).parents[1]
 RESULT = Path(__file__).parent / "results" / "evidential.json"
-CLEAN = {"handwritten": {"ECML": 99.40}, "scene15": {"ECML": 76.19}}
-"""Accuracy in %, by Xu et al. (AAAI 2024); under conflict see `gaps.conflict.PUBLISHED`."""
+CARDS = ("handwritten", "scene15")
+PROTOCOLS = {"clean": CLEAN, "shown": CONFLICT}
 
 
 def split(data: multiview.Views, seed: int) -> dict[str, np.ndarray]:
@@ -71,8 +72,8 @@ def summary(name: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and deviation over splits beside the published figures, and whether they agree."""
     found = {}
     for method in METHODS:
-        stated = {"clean": CLEAN[name].get(method), "shown": conflict.PUBLISHED[name][method]}
-        for shown, figure in stated.items():
+        for shown, protocol in PROTOCOLS.items():
+            figure = stated(name, protocol).get(method)
             got = np.array([run[f"{method} {shown}"] for run in runs])
             mean, ece = got.mean(axis=0)
             deviation = float(got[:, 0].std(ddof=1)) if len(got) > 1 else 0.0
@@ -104,7 +105,7 @@ def main() -> None:
         print(json.dumps({**line, "skipped": "no --peers PYTHON that has torch"}))
         return
     started, seeds = time.perf_counter(), 1 if args.smoke else args.seeds
-    for name in CLEAN:
+    for name in CARDS:
         data = multiview.read(source, name)
         runs = []
         for seed in range(seeds):

@@ -62,6 +62,10 @@ def test_a_family_is_spoken_for_by_the_variant_that_validation_likes_best(run: P
     whole = found["families"]["log-linear"]
     assert (whole["rank"], whole["low"], whole["high"]) == (2, 2, 2)
     assert found["chosen_once"] == "log-linear"
+    rows = {row["name"]: row for row in found["rows"]}
+    value, low, high = rows["mean"]["intervals"]["rank"]
+    assert low < value < high
+    assert "rank" not in rows["chosen by validation"]["intervals"]
     json.dumps(found, allow_nan=False)
 
 

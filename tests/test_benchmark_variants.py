@@ -1,5 +1,6 @@
 """The comparison of fusions: its statistics by hand, and a small one from records to page."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from jax import Array
 
 from benchmarks import fusion_variants as runner
-from benchmarks.variants import cells, heads, page, scores, summary
+from benchmarks.variants import cells, heads, page, published, scores, summary
 from benchmarks.variants.features import Data, Rows, read
 from benchmarks.variants.heads import Budget, Cost, Hyper, Outcome
 from benchmarks.variants.scores import Gap, Scored
@@ -190,6 +191,9 @@ def test_cells_are_read_as_written(tmp_path: Path) -> None:
     path = cells.place(tmp_path / "cells", "log-linear", "digest", BUDGET)
     assert path != cells.place(tmp_path / "cells", "log-linear", "digest", replace(BUDGET, steps=1))
     assert path != cells.place(tmp_path / "cells", "log-linear", "another", BUDGET)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells, "__version__", "another")
+        assert path != cells.place(tmp_path / "cells", "log-linear", "digest", BUDGET)
     cells.write(path, outcome)
     found = cells.read(path)
     assert found.cost == outcome.cost
@@ -230,6 +234,10 @@ def test_a_comparison_from_features_to_page(
     assert "&lt;toy&gt;" in html
     assert html.count("no difference") >= len(content["no_difference_from_best"])
     assert html.count("<svg") == 5
+    assert "not by our protocol" not in html
+    others = {"published": published.on("rosmap"), "config": {}, "provenance": {}}
+    apart = page.render({**content, **others}).split("not by our protocol")[1]
+    assert re.search(r"MOGONET.*AUROC.*\n.*0\.874", apart)
 
 
 def test_an_unknown_contender_is_refused_by_name() -> None:

@@ -26,13 +26,6 @@ NOISY, SIGMA, CONFLICT = 0.1, 0.5, 0.4
 PENALTIES = (1e-5, 1e-4)
 PRACTICE = 2
 
-# Accuracy in % under conflict, as later papers quote it: mostly Table 3 of FUML (ICML 2025).
-# Not reproduced here. No table of PML under this protocol could be found.
-PUBLISHED = {
-    "handwritten": {"TMC": 92.76, "ETMC": 93.85, "ECML": 94.40, "FUML": 98.78},
-    "scene15": {"TMC": 42.27, "ETMC": 56.90, "ECML": 56.97, "FUML": 72.71},
-}
-
 
 class Shown(NamedTuple):
     """Test views as they are shown, and which (row, view) pairs are another record's, or noisy."""

@@ -10,5 +10,6 @@
 | `scores.py`    | temperature, metrics, paired intervals, Holm's correction, ranks             |
 | `summary.py`   | all of that as plain values: `result.json` and `scores.csv`                  |
 | `figures.py`   | the ranking, accuracy against cost, calibration, robustness                  |
+| `published.py` | what others published on the cards, by protocols of their own                |
 | `page.py`      | one HTML page of it all                                                      |
 """

@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.variants.heads import Budget, Cost, Hyper, Outcome
-from fusionjax import files
+from fusionjax import __version__, files
 
-FORMAT = 1
+FORMAT = 2
 
 
 def place(folder: Path, name: str, data: str, budget: Budget) -> Path:
-    """Where the cell of a contender lies; another budget or other data lie elsewhere."""
-    about = json.dumps([FORMAT, name, data, asdict(budget)])
+    """Where the cell of a contender lies; other data, budgets and versions of FusionJAX elsewhere.
+
+    Its code and another package's version are not in the name: delete the cells of what changed.
+    """
+    about = json.dumps([FORMAT, __version__, name, data, asdict(budget)])
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return folder / f"{slug}-{hashlib.sha256(about.encode()).hexdigest()[:12]}.npz"
 

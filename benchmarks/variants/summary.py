@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.variants import scores
+from benchmarks.variants import published, scores
 from benchmarks.variants.features import Data
 from benchmarks.variants.heads import Outcome
 from benchmarks.variants.scores import PER_RECORD, Gap, Scored
@@ -60,6 +60,7 @@ def summarise(
         "chosen": picks,
         "rows": rows,
         "by_rank": by_rank,
+        "published": published.on(data.name),
         "cliques": scores.cliques(by_rank, scored, metric, data.group),
     }
 

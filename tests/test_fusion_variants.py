@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,9 @@ from fusionjax.types import Features, Fusion, Params
 
 CLASSES, MODALITIES = 3, 3
 BIAS = jnp.log(jnp.array([0.5, 0.3, 0.2]))
-PRESENCE = np.array([[1, 1, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 0, 0], [0, 0, 1], [0, 0, 0]])
+WORDLESS = [[0, 1, 0], [1, 1, 1]]
+"""Records that have the second modality, though none of its tokens is there."""
+PRESENCE = np.array([*WORDLESS, *product((1, 0), repeat=MODALITIES)])
 BATCH = len(PRESENCE)
 ONEHOT = jax.nn.one_hot(jnp.arange(BATCH) % CLASSES, CLASSES)
 TABLE = {v.name: v for v in (*VARIANTS, *singles(("film", "note", "sound")))}
@@ -56,11 +59,12 @@ def random_features(seed: int) -> tuple[Features, ...]:
     """Vectors and tokens, of which some are masked."""
     rng = np.random.default_rng(seed)
     found = []
-    for _ in range(MODALITIES):
+    for i in range(MODALITIES):
         vector = rng.normal(size=(BATCH, COLUMNS)).astype(np.float32)
         vector[:, 0] = 1
         mask = rng.random((BATCH, TOKENS)) < 0.7
         mask[:, 0] = True
+        mask[: len(WORDLESS)] &= i != 1
         values = rng.normal(size=(BATCH, TOKENS, WIDTH)).astype(np.float32)
         found.append(Features(jnp.asarray(vector), jnp.asarray(values), jnp.asarray(mask)))
     return tuple(found)

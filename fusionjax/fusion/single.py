@@ -13,7 +13,8 @@ from fusionjax.types import Features, Fusion, Key, Params
 def single(bias: Float[Array, " class"], modality: int) -> Fusion:
     """log P(y | X_i) = b_y + o_i θ_{i,y}·F_i − log Z of modality i; the prior where it is missing.
 
-    The params hold one θ [class, p_i], in a tuple.
+    The multinomial logit (McFadden 1974). Wang et al. (2020) find that networks on all modalities
+    often lose to the best one alone. The params hold one θ [class, p_i], in a tuple.
     """
 
     def init(key: Key, features: tuple[Features, ...]) -> Params:

@@ -82,7 +82,7 @@ def _believed(pi: float, bias: Bias, modalities: int) -> Fusion:
 
 
 def _blended(bias: Bias, modalities: int) -> Fusion:
-    """Equal weights, where gradient blending starts before it has seen a run."""
+    """Equal weights: no gradient blending, which would learn them from an earlier run."""
     return blending(concat_mlp(bias), jnp.full(1 + modalities, 1 / (1 + modalities)))
 
 

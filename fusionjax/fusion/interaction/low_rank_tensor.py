@@ -12,17 +12,18 @@ from fusionjax.types import Features, Fusion
 
 
 def low_rank_tensor(bias: Float[Array, " class"], rank: int = 4, width: int = 32) -> Fusion:
-    """h = Σ_r Π_i w_i^{(r)}·[F_i; 1] for each of `width` columns (Liu et al. 2018, LMF).
+    """h = mean_r Π_i w_i^{(r)}·[F_i; 1] for each of `width` columns (Liu et al. 2018, LMF).
 
     Scores are a linear layer on gelu(h). A missing modality leaves w_i^{(r)}·[0; 1], its factor's
-    weight on the appended 1, which starts at 1 so that training does not start at a product of
-    many small numbers: a departure.
+    weight on the appended 1. Two departures: that weight starts at 1, so that training does not
+    start at a product of many small numbers; and the mean over ranks stands for the paper's sum,
+    so that it does not start far from the prior.
     """
     return from_linen(LowRankTensor(rank, width, len(bias)), bias)
 
 
 class LowRankTensor(nn.Module):
-    """Factors of each modality, their product, the sum over ranks, one layer."""
+    """Factors of each modality, their product, the mean over ranks, one layer."""
 
     rank: int
     width: int
@@ -40,4 +41,4 @@ class LowRankTensor(nn.Module):
         ]
         factors = Projections(entries, scale=0.1)(features) + jnp.stack(appended)[None]
         product = jnp.prod(factors, axis=1).reshape(-1, self.rank, self.width)
-        return Head(self.classes)(nn.gelu(jnp.sum(product, axis=1)))
+        return Head(self.classes)(nn.gelu(jnp.mean(product, axis=1)))

@@ -3,9 +3,11 @@
 Split conformal prediction: each class k of a patient has a score, the larger the stranger, and a
 set holds the classes whose score is at most a limit. With the k-th smallest score of n calibration
 records' own labels as the limit, k = ⌈(n + 1) coverage⌉, a new exchangeable patient's class is in
-the set with at least that probability, whatever the model is worth; over splits, the coverage is
-Beta(k, n + 1 − k). Fewer than coverage/(1 − coverage) records can promise nothing short of every
-class: the limit is then NaN and the set is empty, which says so; no set is empty otherwise.
+the set with at least that probability, whatever the model is worth; over splits, the limit covers
+Beta(k, n + 1 − k). The likeliest class is always in the set, so that sets cover more than promised
+where the model alone is right more often. Fewer than coverage/(1 − coverage) records can promise
+nothing short of every class: the limit is then NaN and the set is empty, which says so; no set is
+empty otherwise.
 """
 
 import math
@@ -59,12 +61,12 @@ def of_label(score: Score, label: Int[np.ndarray, " n"]) -> Limit:
 
 def smallest(coverage: float) -> int:
     """The fewest calibration records that can promise this coverage: 9 for 90 %, 19 for 95 %."""
-    return math.ceil(coverage / (1 - coverage) - 1e-9)
+    return max(math.ceil(coverage / (1 - coverage) - 1e-9), 1)
 
 
 def limit(own: Float[np.ndarray, " n"], coverage: float) -> float:
     """The largest score that a set forgives, from calibration records' own scores; else NaN."""
-    k = math.ceil((len(own) + 1) * coverage - 1e-9)
+    k = _rank(len(own), coverage)
     return float(np.partition(own, k - 1)[k - 1]) if k <= len(own) else math.nan
 
 
@@ -174,14 +176,26 @@ def limits_of(limits: Limits, stratum: Shaped[np.ndarray, " n"]) -> Limit:
 
 
 def by_class(
-    score: Score, label: Int[np.ndarray, " n"], coverage: float, fewest: int = FEWEST
+    score: Score, label: Int[np.ndarray, " n"], coverage: float, fewest: int = 0
 ) -> Float[np.ndarray, " class"]:
     """A limit for each class: patients who have it are covered with this probability.
 
-    Rare classes are pooled as small strata are.
+    Classes of fewer than `fewest` records, or than can promise anything, are pooled and promised
+    it together. NaN for those that are too few even so, and for a class that was never seen.
     """
     limits = by_stratum(of_label(score, label), label, coverage, fewest)
-    return limits_of(limits, np.arange(score.shape[1]))
+    return limits_of_classes(limits, np.arange(score.shape[1]))
+
+
+def limits_of_classes(
+    limits: Limits, classes: Shaped[np.ndarray, " class"]
+) -> Float[np.ndarray, " class"]:
+    """Each class's limit of strata that are labels, NaN where it is that of everyone or unknown.
+
+    Limits of all records promise a rare class nothing: those who have it may all be left out.
+    """
+    own = {name: one for name, one in limits.limit.items() if name not in limits.marginal}
+    return limits_of(limits._replace(limit=own, everyone=None), classes)
 
 
 def members(score: Score, most: Limit) -> Bool[np.ndarray, "n class"]:
@@ -224,8 +238,8 @@ def coverage_of(
     The band is the beta-binomial law of both samples (Angelopoulos and Bates 2023, App. C), beyond
     2000 tests that of the normal with its moments.
     """
-    n, k = len(label), math.ceil((calibration + 1) * coverage - 1e-9)
-    if not n or k > calibration:
+    n = len(label)
+    if not n or _rank(calibration, coverage) > calibration:
         return Coverage(n, math.nan, math.nan, math.nan, math.nan)
     held = chosen[np.arange(n), label]
     low, high = band(n, calibration, coverage)
@@ -233,16 +247,21 @@ def coverage_of(
 
 
 def band(tests: int, calibration: int, coverage: float) -> tuple[float, float]:
-    """Between which shares covered 95 % of tests lie, if the promise is kept."""
+    """Between which shares covered 95 % of tests lie, if no more than the promise is kept."""
     from scipy.stats import betabinom
 
-    k = math.ceil((calibration + 1) * coverage - 1e-9)
+    k = _rank(calibration, coverage)
     law = betabinom(tests, k, calibration + 1 - k)
     if tests <= 2000:
         low, high = law.ppf([0.025, 0.975]) / tests
     else:
         low, high = law.mean() / tests + 1.959964 * law.std() / tests * np.array([-1, 1])
     return float(low), float(min(high, 1.0))
+
+
+def _rank(records: int, coverage: float) -> int:
+    """Which of so many scores is the limit, from the smallest; beyond the last nothing is."""
+    return max(math.ceil((records + 1) * coverage - 1e-9), 1)
 
 
 def _plain(value: float) -> float | None:

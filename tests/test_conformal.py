@@ -100,6 +100,22 @@ def test_each_class_is_covered_the_rare_one_too():
     assert (share < 0.93).all()
 
 
+def test_a_class_too_rare_for_a_promise_is_given_none():
+    """Of 300 records 3 % have it: the limit of all would leave nearly all of them out."""
+    rng, shares = np.random.default_rng(9), []
+    for _ in range(200):
+        label = np.repeat([0, 1], [291, 9])
+        score = np.stack([rng.random(300), 1 + rng.random(300)], axis=1)
+        most = conformal.by_class(score, label, 0.9)
+        shares.append((1 + rng.random(100) <= most[1]).mean())
+        assert np.isnan(conformal.by_class(score[:-1], label[:-1], 0.9)[1])
+        assert np.isnan(conformal.by_class(np.c_[score, score[:, :1]], label, 0.9)[2])
+    assert np.mean(shares) == pytest.approx(0.9, abs=0.02)
+    assert conformal.limit(conformal.of_label(score, label), 0.9) < 1
+    with pytest.raises(FusionError, match="too few"):
+        conformal.members_by_class(score, conformal.by_class(score[:-1], label[:-1], 0.9))
+
+
 def test_weights_restore_coverage_under_covariate_shift_and_no_weights_do_not():
     """x ~ N(0, 1) at calibration, N(0.8, 1) at test; the ratio of densities is known."""
     rng, plain, weighted = np.random.default_rng(4), [], []
@@ -167,6 +183,24 @@ def test_sets_are_never_empty_where_something_is_promised():
     prob = np.array([[0.4, 0.35, 0.25]])
     chosen = conformal.members(conformal.lac(prob), np.array([0.0]))
     np.testing.assert_array_equal(chosen, [[True, False, False]])
+
+
+@pytest.mark.parametrize("sharpen", [1.0, 12.0])
+def test_sets_keep_their_promise_also_of_a_model_that_is_right_more_often(sharpen):
+    rng, n, shares, right = np.random.default_rng(10), 99, [], []
+    for _ in range(SPLITS):
+        score = sharpen * rng.normal(size=(2 * n, 4))
+        prob = np.exp(score - score.max(axis=1, keepdims=True))
+        prob /= prob.sum(axis=1, keepdims=True)
+        label = (prob.cumsum(axis=1) > rng.random((2 * n, 1))).argmax(axis=1)
+        strange = conformal.lac(prob)
+        most = conformal.limit(conformal.of_label(strange[:n], label[:n]), 0.9)
+        chosen = conformal.members(strange[n:], np.full(n, most))
+        shares.append(held_in(chosen, label[n:]).mean())
+        right.append((prob[n:].argmax(axis=1) == label[n:]).mean())
+    assert np.mean(shares) > 0.9 - 4 * np.std(shares) / SPLITS**0.5
+    assert np.mean(shares) >= np.mean(right)
+    assert (np.mean(right) > 0.9) == (sharpen > 1)
 
 
 def test_the_band_holds_95_percent_of_tests():

@@ -749,9 +749,19 @@ def test_coverage_says_whose_promise_it_is(tmp_path):
         "too few records to promise anything",
         "one promise for all such patterns",
         "if what is missing is missing at random",
-        "outside the band",
+        "below the band",
     ):
         assert part in said
+    assert "outside the band" not in said
+
+
+@pytest.mark.parametrize(
+    ("covered", "said"),
+    [(0.86, "below the band"), (0.9, ""), (0.97, "above the band: more than promised")],
+)
+def test_more_than_promised_is_no_broken_promise(covered, said):
+    assert words.kept(Estimate(covered, 0.873, 0.925)) == said
+    assert words.kept(Estimate(covered, math.nan, math.nan)) == ""
 
 
 def test_a_stated_prior_voids_the_promise_and_is_said_to(tmp_path):

@@ -194,7 +194,7 @@ def _coverage(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     return [
         Row(
             _stratum(row),
-            "" if share.low <= share.value <= share.high else "outside the band",
+            words.kept(share),
             (Cell(share, track), Cell(size)),
             strong=not row["name"] and row["column"] == "all records",
             counts=(row["records"],),

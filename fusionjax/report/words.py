@@ -94,9 +94,14 @@ def promise(pattern: Mapping[str, Any], covered: Estimate) -> str:
         parts.append("few records: one promise for all such patterns")
     elif (pattern.get("natural") or 0) < (pattern.get("records") or 0):
         parts.append("if what is missing is missing at random")
-    if covered.low > covered.value or covered.value > covered.high:
-        parts.append("outside the band")
-    return "; ".join(parts)
+    return "; ".join(filter(None, (*parts, kept(covered))))
+
+
+def kept(covered: Estimate) -> str:
+    """What a share says that is not in its band: only below it can a promise be broken."""
+    if covered.value < covered.low:
+        return "below the band"
+    return "above the band: more than promised" if covered.value > covered.high else ""
 
 
 def verdict(metric: str, difference: Estimate) -> Verdict:

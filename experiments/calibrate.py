@@ -87,6 +87,7 @@ class Validation(NamedTuple):
 def run(config: Config) -> dict[str, Any]:
     """Calibrate a file and write the run; returns the content of metrics.json."""
     started = time.time()
+    _check(config)
     shape = predictions.layout(config.predictions, config.subgroups)
     if config.calibrator:
         calibration, classes = stored.load(config.calibrator)
@@ -305,12 +306,28 @@ def _kind(config: Config, valid: Validation) -> str:
     return config.within
 
 
+def _check(config: Config) -> None:
+    """Raise FusionError where an option has no meaning, whatever the file holds."""
+    if not 0 < config.coverage < 1:
+        raise FusionError(
+            f"--coverage: is {config.coverage:g}. Give a number between 0 and 1, such as 0.9."
+        )
+    unknown = [name for name in config.calibrators if name not in calibrate.CALIBRATORS]
+    if unknown or not config.calibrators:
+        found = f"there is no {unknown[0]!r}" if unknown else "none is given"
+        raise FusionError(
+            f"--calibrators: {found}. Choose from {', '.join(calibrate.CALIBRATORS)}."
+        )
+    if config.seed < 0:
+        raise FusionError(f"--seed: is {config.seed}. Give 0 or a positive number.")
+
+
 def _prior(config: Config, shape: Layout) -> np.ndarray:
     classes = len(shape.classes)
     if config.prior is None:
         return np.full(classes, 1 / classes)
     prior = np.asarray(config.prior)
-    if len(prior) != classes or prior.min() <= 0 or abs(prior.sum() - 1) > 1e-6:
+    if len(prior) != classes or not (prior.min() > 0 and abs(prior.sum() - 1) <= 1e-6):
         raise FusionError(
             f"--prior: give {classes} positive probabilities that sum to 1, "
             f"for {', '.join(shape.classes)}"

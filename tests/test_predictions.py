@@ -115,6 +115,7 @@ def test_an_id_that_stands_twice_is_named_with_both_rows(tmp_path):
         ("id,label,p_a,p_a", "two columns"),
         ("id;label;p_a;p_b", "semicolons"),
         ("", "no header"),
+        ("id,label,p_a,p_x;y", "holds ';'"),
     ],
 )
 def test_a_header_that_cannot_be_one_is_named(tmp_path, header, says):
@@ -136,6 +137,23 @@ def test_files_that_are_none_are_refused(tmp_path):
         read(path)
     with pytest.raises(RecordError, match="no such column"):
         predictions.layout(written(tmp_path, *GOOD), ("age",))
+
+
+@pytest.mark.parametrize("name", ["id", "label", "group", "p_a", "total"])
+def test_a_column_with_a_meaning_is_no_subgroup(tmp_path, name):
+    path = written(tmp_path, *GOOD, header=HEADER.replace("site", "total"))
+    with pytest.raises(RecordError, match="no subgroup") as caught:
+        predictions.layout(path, (name,))
+    assert (caught.value.row, caught.value.column) == (1, name)
+
+
+def test_a_header_is_no_formula_either(tmp_path):
+    path = written(tmp_path, *GOOD, header=HEADER.replace("site", "=cmd"))
+    shape = predictions.layout(path, ("=cmd",))
+    (block,) = predictions.blocks(shape)
+    table = predictions.calibrated(shape, block, block.label * 0, block.prob, block.prob > 0.5)
+    assert "'=cmd" in table.column_names
+    assert "=cmd" not in table.column_names
 
 
 def test_a_column_of_formulas_is_made_safe():

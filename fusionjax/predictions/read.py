@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 STRATA = ("site", "pattern")
+TAKEN = ("id", "label", "group", "split", "prediction", "total", "prediction_set")
 BLOCK_BYTES = 16 << 20
 TOLERANCE = 1e-3
 
@@ -61,6 +62,14 @@ def layout(path: Path, subgroups: tuple[str, ...] = ()) -> Layout:
     if len(classes) < 2:
         problem = f"has {len(classes)} columns named p_CLASS"
         raise RecordError(path, 1, None, problem, "Give a probability for two classes or more.")
+    for name in classes:
+        if ";" in name:
+            mend = "Name the class without: it joins the classes of a prediction set."
+            raise RecordError(path, 1, f"p_{name}", "the class holds ';'", mend)
+    for name in subgroups:
+        if name in TAKEN or name.startswith("p_"):
+            mend = "Leave it out of --subgroups, or give it another name in the file."
+            raise RecordError(path, 1, name, "is no subgroup: the name has a meaning", mend)
     for needed in ("id", *subgroups):
         if needed not in header:
             mend = (

@@ -56,7 +56,7 @@ def calibrated(
     columns["label"] = cells.take(pa.array(block.label % len(names)))
     columns["split"] = pa.array(SPLITS, pa.string()).take(pa.array(split.astype(np.int64)))
     for name, values in block.strata.items():
-        columns[name] = spreadsheet_safe_column(pa.array(values, pa.string()))
+        columns[spreadsheet_safe(name)] = spreadsheet_safe_column(pa.array(values, pa.string()))
     columns["prediction"] = cells.take(pa.array(prob.argmax(axis=1)))
     for k, name in enumerate(shape.classes):
         columns[f"p_{name}"] = pa.array(prob[:, k].astype(np.float32))

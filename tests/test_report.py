@@ -18,7 +18,9 @@ from rich.console import Console
 from fusionjax import report
 from fusionjax.errors import ModelError
 from fusionjax.metrics import Estimate
+from fusionjax.predictions import spreadsheet_safe
 from fusionjax.report import console, ledgers, palette, words
+from fusionjax.report import page as page_parts
 from fusionjax.report.run import clean, read
 from fusionjax.report.svg import fit
 from fusionjax.report.tracks import MARGIN, WIDTH, tracks
@@ -691,6 +693,21 @@ def test_a_broken_run_is_refused(tmp_path, content):
         (tmp_path / "metrics.json").write_text(content, encoding="latin-1")
     with pytest.raises(ModelError, match=r"metrics\.json"):
         report.write(tmp_path)
+
+
+def test_a_class_behind_an_apostrophe_is_the_class(tmp_path):
+    """As `outputs.predictions` writes those that a spreadsheet would take for formulas."""
+    classes = ("+ve", "-ve", "none")
+    plain = read(fake_run(tmp_path, classes=classes))
+    table = pd.read_csv(tmp_path / "predictions.csv", dtype=str, keep_default_na=False)
+    table["label"] = table["label"].map(spreadsheet_safe)
+    sets = table["prediction_set"].str.split(";")
+    table["prediction_set"] = [";".join(map(spreadsheet_safe, one)) for one in sets]
+    table.to_csv(tmp_path / "predictions.csv", index=False)
+    escaped = read(tmp_path)
+    assert page_parts.uncertainty(escaped) == page_parts.uncertainty(plain)
+    assert sum(rows for _, rows, _ in page_parts.uncertainty(escaped)["rows"]) == len(table)
+    assert ledgers.ledgers(escaped) == ledgers.ledgers(plain)
 
 
 # Parts.

@@ -22,6 +22,7 @@ UNCERTAINTIES = ("total", "aleatoric", "epistemic")
 TASK = {"name": "", "description": "", "classes": [], "modalities": [], "records": {}}
 MODALITY = {"kind": "", "encoder": "", "present": None}
 INTERVAL = ("mean", "low", "high")
+NAMING = ("label", "prediction", "runner_up", "prediction_set")
 
 
 class Run(NamedTuple):
@@ -56,7 +57,7 @@ def read(folder: Path) -> Run:
     config = folder / "config.json"
     return Run(
         metrics | {"task": task},
-        _predictions(folder / "predictions.csv"),
+        _predictions(folder / "predictions.csv", task["classes"]),
         _contrasts(folder / "contrasts.parquet"),
         _json(config) if config.exists() else {},
     )
@@ -119,7 +120,7 @@ def _json(path: Path) -> dict[str, Any]:
     return _cleaned(value)
 
 
-def _predictions(path: Path) -> pd.DataFrame:
+def _predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
     # As text first: an id or a class may well be called "NA", "None" or "007".
@@ -128,6 +129,10 @@ def _predictions(path: Path) -> pd.DataFrame:
     for name in table.columns:
         measured = name.startswith(NUMBERS) or name in UNCERTAINTIES
         table[name] = table[name].map(number if measured else clean)
+    # In the file a class such as "+ve" stands behind an apostrophe, lest it be taken for a formula.
+    plain = {f"'{name}": name for name in classes if f"'{name}" not in classes}
+    for name in table.columns.intersection(NAMING):
+        table[name] = [";".join(plain.get(c, c) for c in cell.split(";")) for cell in table[name]]
     return table
 
 

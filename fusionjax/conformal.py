@@ -92,7 +92,8 @@ class Limits(NamedTuple):
     """A limit for each stratum: the promise holds within it, not only on average.
 
     `pooled` strata, each too small, share one limit and are promised coverage together. `marginal`
-    strata have that of all records: they were too few even together. None is no promise.
+    strata have that of all records: they were too few even together. None is no promise. `helped`
+    patterns have a limit of their own by records from which modalities were hidden.
     """
 
     coverage: float
@@ -101,6 +102,7 @@ class Limits(NamedTuple):
     records: dict[str, int]
     pooled: tuple[str, ...]
     marginal: tuple[str, ...]
+    helped: tuple[str, ...] = ()
 
 
 NO_LIMITS = Limits(0.9, {}, None, {}, (), ())
@@ -165,7 +167,8 @@ def by_pattern(
     limits = by_stratum(own[kept], pattern[kept], coverage, fewest)
     everyone = _plain(limit(own[natural], coverage))
     plain = limits.limit | dict.fromkeys(limits.marginal, everyone)
-    return limits._replace(limit=plain, everyone=everyone)
+    by_others = tuple(str(name) for name in names[helped])
+    return limits._replace(limit=plain, everyone=everyone, helped=by_others)
 
 
 def limits_of(limits: Limits, stratum: Shaped[np.ndarray, " n"]) -> Limit:

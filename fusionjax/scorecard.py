@@ -141,7 +141,9 @@ def calibration(model: Model) -> dict[str, Any]:
                 "natural": int(found.natural[i]),
                 "scale": plain(scales[i]),
                 "limit": model.limits.limit.get(strata[i]),
-                "pooled": strata[i] in (*model.limits.pooled, *model.limits.marginal),
+                "pooled": strata[i] in model.limits.pooled,
+                "marginal": strata[i] in model.limits.marginal,
+                "helped": strata[i] in model.limits.helped,
             }
             for i, row in enumerate(found.patterns)
         ],

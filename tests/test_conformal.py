@@ -230,6 +230,7 @@ def test_hidden_records_help_patterns_that_are_few_and_no_others():
     assert found.limit["00"] == conformal.limit(made[600:], 0.9)
     assert found.everyone == conformal.limit(own, 0.9)
     assert found.records == {"11": 300, "10": 60, "01": 340, "00": 300}
+    assert found.helped == ("00", "01")
 
 
 def test_patterns_that_are_too_few_even_so_are_pooled_without_counting_anyone_twice():

@@ -184,6 +184,7 @@ def metrics(classes, modalities, records):
                 {
                     **{"present": list(s), "records": 200, "natural": 200 if i == 0 else 40},
                     **{"scale": about(0.94), "limit": None if i == 3 else 0.7, "pooled": i == 2},
+                    **{"marginal": i == 4, "helped": i == 5},
                 }
                 for i, s in enumerate(patterns)
             ],
@@ -765,11 +766,17 @@ def test_coverage_says_whose_promise_it_is(tmp_path):
     for part in (
         "too few records to promise anything",
         "one promise for all such patterns",
+        "no promise of its own",
         "if what is missing is missing at random",
         "below the band",
     ):
         assert part in said
     assert "outside the band" not in said
+    # Judged by its own records alone, however many others were shown under it.
+    assert (
+        words.promise({"limit": 0.7, "natural": 60, "records": 200}, Estimate(0.9, 0.85, 0.95))
+        == ""
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
-from fusionjax import compare, scorecard
+from fusionjax import compare, conformal, scorecard
 from fusionjax.compare import Contender
 from fusionjax.fitting import log_probs
 from fusionjax.metrics import Estimate
@@ -152,6 +152,23 @@ def test_calibration_is_told_by_pattern_and_modality(small: Small) -> None:
     for one in got["shift"]:
         total = sum(nats["value"] for nats in one["nats"].values())
         assert total == pytest.approx(0, abs=1e-5)
+
+
+def test_a_pattern_without_a_promise_of_its_own_is_not_told_as_pooled(small: Small) -> None:
+    limits = conformal.Limits(
+        0.9,
+        {"11": 0.5, "10": 0.6, "01": 0.7},
+        0.5,
+        {"11": 60, "10": 55, "01": 9},
+        pooled=(),
+        marginal=("01",),
+        helped=("10",),
+    )
+    got = scorecard.calibration(small.fitted.model._replace(limits=limits))["patterns"]
+    told = {"".join(one["present"]): one for one in got}
+    assert [told[name]["pooled"] for name in ("notelabs", "note", "labs")] == [False] * 3
+    assert [told[name]["marginal"] for name in ("notelabs", "note", "labs")] == [False, False, True]
+    assert [told[name]["helped"] for name in ("notelabs", "note", "labs")] == [False, True, False]
 
 
 def test_advice_is_counted_by_action() -> None:

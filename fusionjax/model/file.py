@@ -158,7 +158,8 @@ def _assemble(about: dict, arrays: dict[str, np.ndarray], folder: Path) -> Model
 
 def _limits(about: dict[str, Any]) -> Limits:
     found = Limits(**about)
-    return found._replace(pooled=tuple(found.pooled), marginal=tuple(found.marginal))
+    groups = ("pooled", "marginal", "helped")
+    return found._replace(**{name: tuple(getattr(found, name)) for name in groups})
 
 
 def _member(parts: list[dict]) -> Member:

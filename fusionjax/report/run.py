@@ -130,9 +130,10 @@ def _predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
         measured = name.startswith(NUMBERS) or name in UNCERTAINTIES
         table[name] = table[name].map(number if measured else clean)
     # In the file a class such as "+ve" stands behind an apostrophe, lest it be taken for a formula.
-    plain = {f"'{name}": name for name in classes if f"'{name}" not in classes}
+    plain = {f"'{name}": str(name) for name in classes if f"'{name}" not in classes}
     for name in table.columns.intersection(NAMING):
-        table[name] = [";".join(plain.get(c, c) for c in cell.split(";")) for cell in table[name]]
+        cells = [str(cell).split(";") for cell in table[name]]
+        table[name] = [";".join(plain.get(one, one) for one in cell) for cell in cells]
     return table
 
 

@@ -92,7 +92,9 @@ def promise(pattern: Mapping[str, Any], covered: Estimate) -> str:
     parts = []
     if pattern.get("pooled"):
         parts.append("few records: one promise for all such patterns")
-    elif (pattern.get("natural") or 0) < (pattern.get("records") or 0):
+    elif pattern.get("marginal"):
+        parts.append("few records: the limit of all, and no promise of its own")
+    elif pattern.get("helped"):
         parts.append("if what is missing is missing at random")
     return "; ".join(filter(None, (*parts, kept(covered))))
 

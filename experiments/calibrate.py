@@ -21,6 +21,7 @@ million take about a minute on two idle cores, and their memory does not grow wi
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,7 +43,6 @@ from fusionjax.report import calibration as page
 
 VALIDATION, TEST = 1, 2
 CHOOSE_ON, FIT_ON = 10_000, 100_000
-MOST_STRATA = 100
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def fit(config: Config, valid: Validation, prior: np.ndarray) -> tuple[Choice, C
 def apply(config: Config, shape: Layout, calibration: Calibration, tests: int) -> dict[str, Any]:
     """Read the file again: write calibrated predictions, and measure the test records."""
     held: list[Tests] = []
-    tally = Tally(streaming.empty(len(shape.classes)), {}, {})
+    tally = Tally(streaming.empty(len(shape.classes)), {}, {}, {})
     with predictions.writing(config.out / "predictions.csv") as write:
         for block in predictions.blocks(shape):
             after = stored.calibrated(calibration, block)
@@ -261,26 +261,28 @@ def added(tally: Tally, one: Tests) -> Tally:
     bucket = streaming.buckets(one.patient)
     before = streaming.merge(tally.before, streaming.collect(one.before, one.label, bucket))
     held = one.chosen[np.arange(len(one.label)), one.label]
-    after, sets = dict(tally.after), dict(tally.sets)
+    after, sets, left_out = dict(tally.after), dict(tally.sets), Counter(tally.left_out)
+    shown = Counter(column for column, _ in after)
     for key, rows in _by_stratum(one):
-        sums = streaming.collect(one.after[rows], one.label[rows], bucket[rows])
-        counts = np.array(
-            [len(sums.records) and sums.records.sum(), held[rows].sum(), one.chosen[rows].sum()]
-        )
-        if key not in after and len(after) >= MOST_STRATA:
+        column, _ = key
+        if key not in after and shown[column] >= evaluation.MOST_STRATA:
+            left_out[column] += len(rows)
             continue
+        shown[column] += key not in after
+        sums = streaming.collect(one.after[rows], one.label[rows], bucket[rows])
+        counts = np.array([sums.records.sum(), held[rows].sum(), one.chosen[rows].sum()])
         after[key] = streaming.merge(after[key], sums) if key in after else sums
         sets[key] = sets.get(key, np.zeros(3)) + counts
-    return Tally(before, after, sets)
+    return Tally(before, after, sets, dict(left_out))
 
 
-def _by_stratum(one: Tests) -> Iterator[tuple[tuple[str, str], Any]]:
+def _by_stratum(one: Tests) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
     """All records, then each stratum's."""
-    yield OVERALL, slice(None)
+    yield OVERALL, np.arange(len(one.label))
     for column, values in one.strata.items():
-        names, index = np.unique(values.astype(str), return_inverse=True)
-        for i, name in enumerate(names):
-            yield (column, str(name)), np.flatnonzero(index == i)
+        names, index, count = np.unique(values.astype(str), return_inverse=True, return_counts=True)
+        rows = np.split(np.argsort(index, kind="stable"), np.cumsum(count)[:-1])
+        yield from (((column, str(name)), of) for name, of in zip(names, rows, strict=True))
 
 
 def _sample(valid: Validation, most: int, seed: int) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Predictions before and after calibration, measured: the JSON values of a calibration run.
 
 Up to `MOST` records are held in memory and their patients resampled; beyond, what was summed in a
-stream is summarised with a jackknife over buckets of patients. Both give the same values.
+stream is summarised with a jackknife over buckets of patients. The stream gives the same values of
+fewer metrics, ranks by histograms, and no tests, net benefit or paired differences.
 """
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +14,14 @@ from fusionjax import conformal, metrics
 from fusionjax.conformal import Limits
 from fusionjax.metrics import Estimate, Reliability, RiskCoverage, streaming
 from fusionjax.metrics.arrays import Metric, Prob, Value, Weight
+from fusionjax.metrics.calibration import wilson
 from fusionjax.metrics.streaming import Sums
-from fusionjax.metrics.subgroups import FEWEST_PATIENTS
+from fusionjax.metrics.subgroups import FEWEST_PATIENTS, warning
 
 MOST = 100_000
+MOST_STRATA = 100
+"""Of a column that are shown: the largest, or in a stream the first that come."""
+FEWEST_STREAMED = 10_000
 SHOWN = ("accuracy", "auroc", "nll", "ece")
 OVERALL = ("all records", "")
 
@@ -62,11 +66,15 @@ class Tests(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What a stream of test records leaves: sums, and how prediction sets fared, by stratum."""
+    """What a stream of test records leaves: sums, and how prediction sets fared, by stratum.
+
+    `left_out` counts the records of each column whose stratum is beyond the `MOST_STRATA` shown.
+    """
 
     before: Sums
     after: dict[tuple[str, str], Sums]
     sets: dict[tuple[str, str], np.ndarray]
+    left_out: dict[str, int]
 
 
 def exact(tests: Tests, limits: Limits | None, kind: str, seed: int) -> dict[str, Any]:
@@ -99,27 +107,32 @@ def exact(tests: Tests, limits: Limits | None, kind: str, seed: int) -> dict[str
             name: listed(metrics.risk_coverage(*_risk(prob, tests.label))) for name, prob in pair
         },
         "net_benefit": _net_benefit(tests),
-        "strata": _strata(tests, limits, kind, seed),
+        "strata": [
+            _whole(tests, found["after"], limits, kind),
+            *(row for column in tests.strata for row in _strata(tests, column, limits, kind, seed)),
+        ],
+        "strata_left_out": {
+            column: left
+            for column, names in tests.strata.items()
+            if (left := int((~_shown(names)).sum()))
+        },
     }
 
 
 def streamed(tally: Tally, limits: Limits | None, kind: str) -> dict[str, Any]:
-    """The same values from sums, but for tests and paired differences, which sums cannot give."""
+    """What sums can give of the same values."""
     every = {"before": tally.before, "after": tally.after[OVERALL]}
     rows = []
     for (column, name), sums in tally.after.items():
-        filled = int((sums.records > 0).sum())
-        few = filled < FEWEST_PATIENTS
         estimates = streaming.summarise(sums)
-        counts = tally.sets.get((column, name), np.zeros(3))
         rows.append(
             {
                 "column": column,
                 "name": name,
                 "records": int(sums.records.sum()),
                 "metrics": {key: plain(estimates[key]) for key in SHOWN},
-                "warning": "too few patients to tell" if few else "",
-                "coverage": _coverage(counts, limits, kind, column, name),
+                "warning": _doubt(sums),
+                "coverage": _coverage(tally.sets[column, name], limits, kind, column, name),
             }
         )
     return {
@@ -130,6 +143,7 @@ def streamed(tally: Tally, limits: Limits | None, kind: str) -> dict[str, Any]:
         "reliability": {name: _reliability(sums) for name, sums in every.items()},
         "risk_coverage": {name: _risk_coverage(sums) for name, sums in every.items()},
         "strata": rows,
+        "strata_left_out": tally.left_out,
     }
 
 
@@ -170,31 +184,65 @@ def _net_benefit(tests: Tests) -> list[dict[str, Any]]:
     ]
 
 
-def _strata(tests: Tests, limits: Limits | None, kind: str, seed: int) -> list[dict[str, Any]]:
-    held = np.zeros(len(tests.label), bool)
-    if len(held):
-        held = tests.chosen[np.arange(len(held)), tests.label]
-    columns = {OVERALL[0]: np.full(len(held), OVERALL[1], object), **tests.strata}
-    shown: Mapping[str, Metric] = {key: EVERY[key] for key in SHOWN}
-    rows = []
-    for column, names in columns.items():
-        resamples = int(np.clip(2_000_000 // max(len(held), 1), 50, 200))
-        for one in metrics.by_subgroup(
-            tests.after, tests.label, tests.patient, names, seed, shown, resamples
-        ):
-            here = names.astype(str) == one.name
-            counts = np.array([here.sum(), held[here].sum(), tests.chosen[here].sum()])
-            rows.append(
-                {
-                    "column": column,
-                    "name": one.name,
-                    "records": one.records,
-                    "metrics": {key: plain(e) for key, e in one.metrics.items()},
-                    "warning": one.warning,
-                    "coverage": _coverage(counts, limits, kind, column, one.name),
-                }
-            )
-    return rows
+def _whole(
+    tests: Tests, measured: dict[str, Any], limits: Limits | None, kind: str
+) -> dict[str, Any]:
+    """The row of all records, by what was measured of them already."""
+    column, name = OVERALL
+    patients, of_class = len(np.unique(tests.patient)), np.bincount(tests.label)
+    return {
+        "column": column,
+        "name": name,
+        "records": len(tests.label),
+        "metrics": {key: measured[key] for key in SHOWN},
+        "warning": warning(patients, of_class),
+        "coverage": _coverage(_held(tests, slice(None)), limits, kind, column, name),
+    }
+
+
+def _strata(
+    tests: Tests, column: str, limits: Limits | None, kind: str, seed: int
+) -> list[dict[str, Any]]:
+    names, shown = tests.strata[column].astype(str), _shown(tests.strata[column])
+    prob, label, patient = tests.after[shown], tests.label[shown], tests.patient[shown]
+    only = {key: EVERY[key] for key in SHOWN}
+    return [
+        {
+            "column": column,
+            "name": one.name,
+            "records": one.records,
+            "metrics": {key: plain(e) for key, e in one.metrics.items()},
+            "warning": one.warning,
+            "coverage": _coverage(_held(tests, names == one.name), limits, kind, column, one.name),
+        }
+        for one in metrics.by_subgroup(prob, label, patient, names[shown], seed, only)
+    ]
+
+
+def _shown(names: np.ndarray) -> np.ndarray:
+    """Which records are of the largest strata, as many as are shown."""
+    _, index, count = np.unique(names.astype(str), return_inverse=True, return_counts=True)
+    largest = np.argsort(-count, kind="stable")[:MOST_STRATA]
+    return np.isin(index, largest)
+
+
+def _held(tests: Tests, rows: np.ndarray | slice) -> np.ndarray:
+    """Of so many records, how many sets hold the label, and their sizes together."""
+    chosen, label = tests.chosen[rows], tests.label[rows]
+    return np.array([len(label), chosen[np.arange(len(label)), label].sum(), chosen.sum()])
+
+
+def _doubt(sums: Sums) -> str:
+    """What is too few to tell in a stream, which knows of patients only the buckets they fill."""
+    filled = int((sums.records > 0).sum())
+    if filled < FEWEST_PATIENTS:
+        return "too few patients to tell"
+    found = warning(filled, sums.confusion.sum(axis=(0, 2)).astype(int))
+    if not found and sums.records.sum() < FEWEST_STREAMED:
+        return f"under {FEWEST_STREAMED:,} records: intervals by buckets are rough".replace(
+            ",", " "
+        )
+    return found
 
 
 def _coverage(
@@ -203,31 +251,28 @@ def _coverage(
     """Share covered, mean size, and the band if the promise is kept; null where none was made.
 
     `kind` is the column by whose strata the sets were made, "" where there is one limit for all.
+    Records of several limits have no band: theirs is a mixture of the laws of each.
     """
     if limits is None or counts[0] == 0:
         return {"covered": None, "size": None, "low": None, "high": None}
-    own = column == kind and name in limits.limit and name not in limits.marginal
-    records = limits.records[name] if own else sum(limits.records.values())
-    if own and name in limits.pooled:
-        records = sum(limits.records[each] for each in limits.pooled)
+    found = {"covered": float(counts[1] / counts[0]), "size": float(counts[2] / counts[0])}
+    if kind and (column != kind or name not in limits.limit or name in limits.marginal):
+        return {**found, "low": None, "high": None}
+    strata = limits.pooled if name in limits.pooled else (name,) if kind else limits.records
+    records = sum(limits.records[each] for each in strata)
     low, high = conformal.band(int(counts[0]), records, limits.coverage)
-    return {
-        "covered": float(counts[1] / counts[0]),
-        "size": float(counts[2] / counts[0]),
-        "low": low,
-        "high": high,
-    }
+    return {**found, "low": low, "high": high}
 
 
 def _reliability(sums: Sums) -> dict[str, list[float]]:
     confidence, accuracy, count = streaming.reliability(sums)
-    error = 1.959964 * np.sqrt(np.maximum(accuracy * (1 - accuracy), 1e-12) / count)
+    low, high = wilson(accuracy, count)
     return {
         "confidence": confidence.tolist(),
         "accuracy": accuracy.tolist(),
         "count": count.tolist(),
-        "low": np.maximum(accuracy - error, 0).tolist(),
-        "high": np.minimum(accuracy + error, 1).tolist(),
+        "low": low.tolist(),
+        "high": high.tolist(),
     }
 
 

@@ -124,8 +124,57 @@ def test_strata_are_shown_with_coverage_and_warnings(whole):
         == (found["strata"][0]["records"])
     )
     for row in found["strata"]:
-        assert row["coverage"]["low"] < 0.9 < row["coverage"]["high"]
+        band = row["coverage"]
+        if row["column"] == "pattern":
+            assert band["low"] < 0.9 < band["high"]
+        else:
+            assert band["covered"] > 0.8
+            assert band["low"] is band["high"] is None, "a mixture of two laws has no band"
     assert found["sets"]["within"] == "pattern"
+
+
+@pytest.mark.parametrize("most", [10, evaluation.MOST])
+def test_a_column_of_too_many_values_is_cut_and_said_to_be(tmp_path, monkeypatch, most):
+    monkeypatch.setattr(evaluation, "MOST", most)
+    monkeypatch.setattr(evaluation, "MOST_STRATA", 4)
+    frame = table(400)
+    frame = frame.assign(age=[str(i) for i in range(400)])
+    found = calibrate.run(config(tmp_path, frame, subgroups=("age", "sex")))
+    rows = [row["column"] for row in found["strata"]]
+    assert (rows.count("age"), rows.count("sex"), rows.count("site")) == (4, 2, 2)
+    assert found["strata_left_out"] == {"age": found["task"]["records"]["test"] - 4}
+    assert "not shown by age" in page.summary(found)
+    assert "not shown by age" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_stream_warns_as_memory_does_and_that_it_is_rough(tmp_path, monkeypatch):
+    frame = table(300)
+    frame.loc[frame["site"] == "north", "label"] = "flu"
+    exact = calibrate.run(config(tmp_path, frame))
+    monkeypatch.setattr(evaluation, "MOST", 10)
+    streamed = calibrate.run(config(tmp_path, frame))
+    warned = [
+        {(r["column"], r["name"]): r["warning"] for r in c["strata"]} for c in (exact, streamed)
+    ]
+    assert (
+        warned[0]["site", "north"]
+        == warned[1]["site", "north"]
+        == ("one class only: nothing can be ranked")
+    )
+    assert warned[0]["all records", ""] == ""
+    assert "rough" in warned[1]["all records", ""]
+
+
+def test_a_streamed_band_is_not_of_no_width_where_all_are_right():
+    label = np.zeros(200, int)
+    prob = np.tile([0.9, 0.1], (200, 1))
+    sums = evaluation.streaming.collect(prob, label, np.arange(200) % 50)
+    tally = evaluation.Tally(
+        sums, {evaluation.OVERALL: sums}, {evaluation.OVERALL: np.zeros(3)}, {}
+    )
+    curve = evaluation.streamed(tally, None, "")["reliability"]["after"]
+    assert curve["accuracy"] == [1.0]
+    assert 0.97 < curve["low"][0] < 0.99
 
 
 def test_the_streamed_run_is_the_exact_one(whole, tmp_path, monkeypatch):

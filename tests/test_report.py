@@ -773,10 +773,8 @@ def test_coverage_says_whose_promise_it_is(tmp_path):
         assert part in said
     assert "outside the band" not in said
     # Judged by its own records alone, however many others were shown under it.
-    assert (
-        words.promise({"limit": 0.7, "natural": 60, "records": 200}, Estimate(0.9, 0.85, 0.95))
-        == ""
-    )
+    own = {"limit": 0.7, "natural": 60, "records": 200}
+    assert words.promise(own, Estimate(0.9, 0.85, 0.95)) == ""
 
 
 @pytest.mark.parametrize(

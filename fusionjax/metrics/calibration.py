@@ -115,7 +115,7 @@ def reliability_curve(prob: Prob, label: Label, bins: int = 10) -> Reliability:
     count = count[kept]
     confidence = bin_sums(index, confidence, bins)[kept] / count
     share = np.clip(confidence + bin_sums(index, gap, bins)[kept] / count, 0, 1)
-    low, high = _wilson(share, count)
+    low, high = wilson(share, count)
     return Reliability(confidence, share, count.astype(np.int64), low, high)
 
 
@@ -140,7 +140,7 @@ def _folding_bias(center: np.ndarray, sd: np.ndarray) -> np.ndarray:
     return sd * (math.sqrt(2 / math.pi) * np.exp(-(t**2) / 2) - tail)
 
 
-def _wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def wilson(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """95 % score interval of a binomial proportion (Wilson 1927)."""
     z = 1.959964
     center = (share + z**2 / (2 * count)) / (1 + z**2 / count)

@@ -44,6 +44,7 @@ CALIBRATORS = {
     "histogram": "Histogram binning",
 }
 COLUMNS = ("accuracy", "auroc", "ece", "nll")
+MOST_NAMES = 20
 
 
 def write(run: Path) -> Path:
@@ -73,7 +74,7 @@ def summary(found: Mapping[str, Any]) -> str:
             f"{NAMES[name]:9} {words.decimal(before.value)} {words.interval(before)} → "
             f"{words.decimal(after.value)} {words.interval(after)}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_left_out(found).values()])
 
 
 def title(found: Mapping[str, Any]) -> str:
@@ -115,7 +116,7 @@ def tables(found: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
 
 
 def _context(found: Mapping[str, Any]) -> dict[str, Any]:
-    strata = found["strata"]
+    strata, left_out = found["strata"], _left_out(found)
     kinds = list(dict.fromkeys(row["column"] for row in strata))
     return {
         "task": found["task"],
@@ -123,7 +124,10 @@ def _context(found: Mapping[str, Any]) -> dict[str, Any]:
         "title": title(found),
         "calibrator": found["calibrator"],
         "name": CALIBRATORS.get(found["calibrator"]["name"], found["calibrator"]["name"]),
-        "sets": found["sets"],
+        "sets": {
+            **found["sets"],
+            **{kind: _listed(found["sets"][kind]) for kind in ("pooled", "marginal")},
+        },
         "metrics": _metrics(found["metrics"]),
         "paired": bool(found["metrics"].get("difference")),
         "tests": _tests(found.get("tests") or {}),
@@ -133,7 +137,12 @@ def _context(found: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "risk": figures.risk_coverage(found["risk_coverage"], SIDES),
         "strata": [
-            (kind, _strata([r for r in strata if r["column"] == kind])) for kind in kinds[1:]
+            (
+                kind,
+                _strata([r for r in strata if r["column"] == kind]),
+                left_out.get(kind, ""),
+            )
+            for kind in kinds[1:]
         ],
         "coverage": _coverage(strata),
         "trials": _trials(found["calibrator"]),
@@ -201,6 +210,21 @@ def _coverage(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
         )
         for row, share, size, track in zip(found, shares, sizes, tracks(shares), strict=True)
     ]
+
+
+def _left_out(found: Mapping[str, Any]) -> dict[str, str]:
+    """What is said of each column that has more strata than are shown."""
+    return {
+        column: f"{words.count(records, 'record')} are not shown by {column}: "
+        "it has too many values. Group them into bands."
+        for column, records in (found.get("strata_left_out") or {}).items()
+    }
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names joined by commas; how many others where they are many."""
+    rest = f" and {words.thousands(len(names) - MOST_NAMES)} others"
+    return ", ".join(names[:MOST_NAMES]) + (rest if len(names) > MOST_NAMES else "")
 
 
 def _stratum(row: Mapping[str, Any]) -> str:

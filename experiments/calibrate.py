@@ -65,9 +65,9 @@ class Config:
     """The promise of the prediction sets."""
     sets: Literal["lac", "aps", "raps"] = "lac"
     """lac has the smallest sets on average, aps and raps adapt to the patient."""
-    within: Literal["auto", "everyone", "pattern", "site"] = "auto"
-    """Whom the promise holds for: all together, or each pattern or site; auto takes the pattern if
-    there is one, else the site."""
+    within: Literal["auto", "everyone", "pattern", "site", "label"] = "auto"
+    """Whom the promise holds for: all together, each pattern or site, or those who have each class
+    (label); auto takes the pattern if there is one, else the site."""
     calibrators: tuple[str, ...] = tuple(calibrate.CALIBRATORS)
     """Candidates, the simplest first."""
     seed: int = 0
@@ -97,9 +97,10 @@ def run(config: Config) -> dict[str, Any]:
         config.out.mkdir(parents=True, exist_ok=True)
     else:
         prior = _prior(config, shape)
+        shape = stored.by_label(shape) if config.within == "label" else shape
         valid = survey(shape)
         config.out.mkdir(parents=True, exist_ok=True)
-        choice, calibration = fit(config, valid, prior)
+        choice, calibration = fit(config, shape.classes, valid, prior)
     measured = apply(config, shape, calibration, valid.records["test"])
     content = {
         "task": {
@@ -175,7 +176,9 @@ def sides(block: Block, fitted: bool = False) -> np.ndarray:
     return np.where(mixed % np.uint64(2) == 0, VALIDATION, TEST)
 
 
-def fit(config: Config, valid: Validation, prior: np.ndarray) -> tuple[Choice, Calibration]:
+def fit(
+    config: Config, classes: tuple[str, ...], valid: Validation, prior: np.ndarray
+) -> tuple[Choice, Calibration]:
     """Choose and fit the calibrator, and the limits of the prediction sets."""
     pattern = valid.strata.get("pattern")
     few = _sample(valid, CHOOSE_ON, config.seed)
@@ -206,8 +209,14 @@ def fit(config: Config, valid: Validation, prior: np.ndarray) -> tuple[Choice, C
         score = stored.score(config.sets, prob, valid.key[rows][held])
         own[held] = conformal.of_label(score, label[held])
     names = valid.strata[kind][rows] if kind else np.full(len(rows), "everyone")
-    limits = conformal.by_stratum(own, names, config.coverage)
-    kept = None if limits.everyone is None else limits
+    if kind == "label":
+        # Rare classes are not pooled while they can be promised anything of their own.
+        limits = conformal.by_stratum(own, names, config.coverage, fewest=0)
+        most = conformal.limits_of_classes(limits, np.array(classes, object))
+        kept = None if np.isnan(most).any() else limits
+    else:
+        limits = conformal.by_stratum(own, names, config.coverage)
+        kept = None if limits.everyone is None else limits
     return choice._replace(fitted=fitted), Calibration(fitted, prior, kept, kind, config.sets)
 
 
@@ -218,7 +227,7 @@ def apply(config: Config, shape: Layout, calibration: Calibration, tests: int) -
     with predictions.writing(config.out / "predictions.csv") as write:
         for block in predictions.blocks(shape):
             after = stored.calibrated(calibration, block)
-            chosen = stored.sets(calibration, block, after)
+            chosen = stored.sets(calibration, shape.classes, block, after)
             side = sides(block, config.calibrator is not None)
             write(predictions.calibrated(shape, block, side, after, chosen))
             rows = np.flatnonzero((side == TEST) & (block.label >= 0))

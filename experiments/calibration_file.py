@@ -57,7 +57,7 @@ def load(folder: Path) -> tuple[Calibration, tuple[str, ...]]:
 
 
 def fitting(shape: Layout, calibration: Calibration, classes: tuple[str, ...]) -> Layout:
-    """The layout of new predictions with its classes in the calibrator's order.
+    """The layout of new predictions with its classes in the calibrator's order, and its strata.
 
     Raises RecordError where a class differs, or a column that the calibrator reads is not there.
     """
@@ -70,12 +70,20 @@ def fitting(shape: Layout, calibration: Calibration, classes: tuple[str, ...]) -
             f"It needs the columns {', '.join(f'p_{name}' for name in classes)}, and no other p_.",
         )
     needed = ["pattern"] if calibration.fitted.stratified else []
-    for column in (*needed, *([calibration.kind] if calibration.kind else [])):
+    needed += [calibration.kind] if calibration.kind not in ("", "label") else []
+    for column in needed:
         if column not in shape.strata:
             raise RecordError(
                 shape.path, 1, column, "there is no such column", "The calibrator reads it."
             )
-    return shape._replace(classes=classes)
+    shape = shape._replace(classes=classes)
+    return by_label(shape) if calibration.kind == "label" else shape
+
+
+def by_label(shape: Layout) -> Layout:
+    """The layout with its labels among the strata, where there are labels."""
+    labels = ("label",) if shape.labelled else ()
+    return shape._replace(strata=tuple(dict.fromkeys((*shape.strata, *labels))))
 
 
 def calibrated(calibration: Calibration, block: Block) -> np.ndarray:
@@ -87,13 +95,19 @@ def calibrated(calibration: Calibration, block: Block) -> np.ndarray:
     return np.exp(found)
 
 
-def sets(calibration: Calibration, block: Block, prob: np.ndarray) -> np.ndarray:
+def sets(
+    calibration: Calibration, classes: tuple[str, ...], block: Block, prob: np.ndarray
+) -> np.ndarray:
     """Prediction sets [n, class], empty where nothing can be promised."""
     if calibration.limits is None:
         return np.zeros(prob.shape, bool)
+    scores = score(calibration.sets, prob, block.key)
+    if calibration.kind == "label":
+        most = conformal.limits_of_classes(calibration.limits, np.array(classes, object))
+        return conformal.members_by_class(scores, most)
     names = block.strata[calibration.kind] if calibration.kind else np.full(len(prob), "everyone")
     most = conformal.limits_of(calibration.limits, names)
-    return conformal.members(score(calibration.sets, prob, block.key), most)
+    return conformal.members(scores, most)
 
 
 def score(kind: str, prob: np.ndarray, key: np.ndarray) -> np.ndarray:

@@ -273,6 +273,38 @@ def test_adaptive_sets_cover_too(tmp_path, monkeypatch, sets):
     assert found["sets"]["within"] == "everyone"
 
 
+@pytest.mark.parametrize("most", [10, evaluation.MOST])
+def test_those_who_have_each_class_are_covered_if_asked(tmp_path, monkeypatch, most):
+    """The model underrates hearts, so that one limit for all leaves more of them out."""
+    monkeypatch.setattr(evaluation, "MOST", most)
+    frame, columns = table(2000, seed=4), [f"p_{c}" for c in CLASSES]
+    frame["p_heart"] *= 0.2
+    frame[columns] = frame[columns].div(frame[columns].sum(axis=1), axis=0)
+    shares = {}
+    for within in ("everyone", "label"):
+        given = config(tmp_path, frame, within=within, subgroups=("label",), calibrators=("none",))
+        found = calibrate.run(given)
+        rows = {r["name"]: r["coverage"] for r in found["strata"] if r["column"] == "label"}
+        shares[within] = {name: row["covered"] for name, row in rows.items()}
+    assert shares["everyone"]["heart"] < 0.85
+    for row in rows.values():
+        assert row["low"] - 0.02 < row["covered"]
+    assert "whichever class they have" in (given.out / "report.html").read_text()
+    new = config(
+        tmp_path, frame.drop(columns="label").iloc[:50], calibrator=given.out, subgroups=()
+    )
+    calibrate.run(new)
+    assert pd.read_csv(new.out / "predictions.csv")["prediction_set"].notna().all()
+
+
+def test_a_class_too_rare_for_a_promise_leaves_all_without_sets(tmp_path):
+    frame = table(300)
+    rare = frame.index[frame["label"] == "heart"][8:]
+    found = calibrate.run(config(tmp_path, frame.drop(index=rare), within="label"))
+    assert not found["sets"]["promised"]
+    assert "validation records of each class" in (tmp_path / "run" / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("frame", "options", "says"),
     [

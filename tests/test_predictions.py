@@ -139,7 +139,7 @@ def test_files_that_are_none_are_refused(tmp_path):
         predictions.layout(written(tmp_path, *GOOD), ("age",))
 
 
-@pytest.mark.parametrize("name", ["id", "label", "group", "p_a", "total"])
+@pytest.mark.parametrize("name", ["id", "group", "split", "p_a", "total"])
 def test_a_column_with_a_meaning_is_no_subgroup(tmp_path, name):
     path = written(tmp_path, *GOOD, header=HEADER.replace("site", "total"))
     with pytest.raises(RecordError, match="no subgroup") as caught:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 STRATA = ("site", "pattern")
-TAKEN = ("id", "label", "group", "split", "prediction", "total", "prediction_set")
+TAKEN = ("id", "group", "split", "prediction", "total", "prediction_set")
 BLOCK_BYTES = 16 << 20
 TOLERANCE = 1e-3
 

@@ -14,8 +14,9 @@ A calibrator that was fitted is applied to other predictions, all of which count
     python -m experiments.calibrate --calibrator RUN --predictions NEW.csv --out NEW
 
 RUN gets predictions.csv (calibrated, with prediction sets), calibrator.json, metrics.json,
-report.html, and under drawn/ every number drawn as CSV. Seconds for thousands of records; ten
-million take about a minute on two idle cores, and their memory does not grow with the file.
+report.html, and under drawn/ every number drawn as CSV. Seconds for thousands of records. Ten
+million, a tenth of them for validation, took 26 s and 1.1 GB on two idle cores: test records are
+summed up, but eight bytes of each id and every validation record are kept in memory.
 """
 
 import json

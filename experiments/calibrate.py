@@ -13,6 +13,8 @@ A calibrator that was fitted is applied to other predictions, all of which count
 
     python -m experiments.calibrate --calibrator RUN --predictions NEW.csv --out NEW
 
+Another model's predictions of the same records are compared by `--against OTHER.csv`.
+
 RUN gets predictions.csv (calibrated, with prediction sets), calibrator.json, metrics.json,
 report.html, and under drawn/ every number drawn as CSV. Seconds for thousands of records. Ten
 million, a tenth of them for validation, took 26 s and 1.1 GB on two idle cores: test records are
@@ -32,8 +34,9 @@ import numpy as np
 import tyro
 
 from experiments import calibration_file as stored
-from experiments import provenance
+from experiments import provenance, rival
 from experiments.calibration_file import Calibration
+from experiments.rival import Rival
 from fusionjax import calibrate, conformal, evaluation, files, predictions
 from fusionjax.calibrate import Choice
 from fusionjax.errors import FusionError, RecordError
@@ -69,6 +72,9 @@ class Config:
     within: Literal["auto", "everyone", "pattern", "site", "label"] = "auto"
     """Whom the promise holds for: all together, each pattern or site, or those who have each class
     (label); auto takes the pattern if there is one, else the site."""
+    against: Path | None = None
+    """A CSV of another model's predictions of the same records, taken as they are: calibrated
+    ones are in predictions.csv of its own run."""
     calibrators: tuple[str, ...] = tuple(calibrate.CALIBRATORS)
     """Candidates, the simplest first."""
     seed: int = 0
@@ -102,7 +108,9 @@ def run(config: Config) -> dict[str, Any]:
         valid = survey(shape)
         config.out.mkdir(parents=True, exist_ok=True)
         choice, calibration = fit(config, shape.classes, valid, prior)
-    measured = apply(config, shape, calibration, valid.records["test"])
+    tests = valid.records["test"]
+    other = rival.read(config.against, shape, tests) if config.against else None
+    measured = apply(config, shape, calibration, tests, other)
     content = {
         "task": {
             "name": config.predictions.name,
@@ -115,7 +123,7 @@ def run(config: Config) -> dict[str, Any]:
             "stratified": choice.fitted.stratified,
             "trials": [trial._asdict() for trial in choice.trials],
         },
-        "sets": _about_sets(config, calibration),
+        "sets": stored.about_sets(calibration, config.coverage),
         **measured,
         "provenance": provenance.describe({"fit": {"seed": config.seed}}, "", started),
     }
@@ -123,7 +131,7 @@ def run(config: Config) -> dict[str, Any]:
     files.write(config.out / "metrics.json", text + "\n")
     stored.save(config.out, calibration, shape.classes)
     files.write(config.out / "config.json", json.dumps(asdict(config), indent=1, default=str))
-    if valid.records["test"]:
+    if tests:
         page.write(config.out)
     return content
 
@@ -221,9 +229,12 @@ def fit(
     return choice._replace(fitted=fitted), Calibration(fitted, prior, kept, kind, config.sets)
 
 
-def apply(config: Config, shape: Layout, calibration: Calibration, tests: int) -> dict[str, Any]:
+def apply(
+    config: Config, shape: Layout, calibration: Calibration, tests: int, other: Rival | None
+) -> dict[str, Any]:
     """Read the file again: write calibrated predictions, and measure the test records."""
     held: list[Tests] = []
+    theirs: list[np.ndarray] = []
     tally = Tally(streaming.empty(len(shape.classes)), {}, {}, {})
     with predictions.writing(config.out / "predictions.csv") as write:
         for block in predictions.blocks(shape):
@@ -240,6 +251,8 @@ def apply(config: Config, shape: Layout, calibration: Calibration, tests: int) -
                 chosen[rows],
                 {name: values[rows] for name, values in block.strata.items()},
             )
+            if other:
+                theirs.append(rival.matched(other, shape, block, rows))
             if tests <= evaluation.MOST:
                 held.append(one)
             else:
@@ -248,7 +261,12 @@ def apply(config: Config, shape: Layout, calibration: Calibration, tests: int) -
         return {}
     if tests > evaluation.MOST:
         return evaluation.streamed(tally, calibration.limits, calibration.kind)
-    return evaluation.exact(joined(held), calibration.limits, calibration.kind, config.seed)
+    whole = joined(held)
+    found = evaluation.exact(whole, calibration.limits, calibration.kind, config.seed)
+    if other:
+        gaps = evaluation.against(whole, np.concatenate(theirs), config.seed)
+        found["against"] = {"name": other.path.name, **gaps}
+    return found
 
 
 def joined(parts: list[Tests]) -> Tests:
@@ -359,20 +377,6 @@ def _check_sides(shape: Layout, valid: Validation) -> None:
                 if shape.split
                 else "Give the label of more records.",
             )
-
-
-def _about_sets(config: Config, calibration: Calibration) -> dict[str, Any]:
-    limits = calibration.limits
-    coverage = limits.coverage if limits else config.coverage
-    return {
-        "coverage": coverage,
-        "kind": calibration.sets,
-        "within": calibration.kind or "everyone",
-        "promised": limits is not None,
-        "smallest": conformal.smallest(coverage),
-        "pooled": list(limits.pooled) if limits else [],
-        "marginal": list(limits.marginal) if limits else [],
-    }
 
 
 def main() -> None:

@@ -86,6 +86,21 @@ def by_label(shape: Layout) -> Layout:
     return shape._replace(strata=tuple(dict.fromkeys((*shape.strata, *labels))))
 
 
+def about_sets(calibration: Calibration, coverage: float) -> dict[str, Any]:
+    """What is promised to whom, as JSON values; `coverage` is what was asked for."""
+    limits = calibration.limits
+    coverage = limits.coverage if limits else coverage
+    return {
+        "coverage": coverage,
+        "kind": calibration.sets,
+        "within": calibration.kind or "everyone",
+        "promised": limits is not None,
+        "smallest": conformal.smallest(coverage),
+        "pooled": list(limits.pooled) if limits else [],
+        "marginal": list(limits.marginal) if limits else [],
+    }
+
+
 def calibrated(calibration: Calibration, block: Block) -> np.ndarray:
     """Calibrated probabilities [n, class]."""
     with np.errstate(divide="ignore"):

@@ -147,6 +147,34 @@ def streamed(tally: Tally, limits: Limits | None, kind: str) -> dict[str, Any]:
     }
 
 
+def against(tests: Tests, other: Prob, seed: int) -> dict[str, Any]:
+    """Calibrated predictions less another model's of the same records, with both.
+
+    Intervals resample patients, but that of accuracy, which is McNemar's, and of AUROC between two
+    classes, DeLong's: these have a p-value, and take records as independent.
+    """
+    label, patient = tests.label, tests.patient
+    sides = {"after": tests.after, "other": other}
+    found = {
+        side: {
+            key: plain(metrics.bootstrap(EVERY[key], prob, label, patient, seed)) for key in SHOWN
+        }
+        for side, prob in sides.items()
+    }
+    gaps: dict[str, dict[str, float | None]] = {
+        key: plain(metrics.difference(EVERY[key], tests.after, other, label, patient, seed))
+        for key in SHOWN
+    }
+    right = [prob.argmax(axis=1) == label for prob in sides.values()]
+    paired = {"accuracy": metrics.mcnemar(*right)}
+    if other.shape[1] == 2:
+        paired["auroc"] = metrics.delong(tests.after[:, 1], other[:, 1], label == 1)
+    for key, one in paired.items():
+        p_value = float(one.p_value) if np.isfinite(one.p_value) else None
+        gaps[key] = {**plain(one.difference), "p_value": p_value}
+    return {**found, "difference": gaps}
+
+
 def plain(estimate: Estimate) -> dict[str, float | None]:
     """An estimate as JSON values, null where it is undefined."""
     return {k: float(v) if np.isfinite(v) else None for k, v in estimate._asdict().items()}

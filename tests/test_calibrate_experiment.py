@@ -369,6 +369,63 @@ def test_new_predictions_that_do_not_fit_the_calibrator_are_refused(whole, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def rivals(folder, frame):
+    path = folder / "other.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def test_two_models_are_compared_on_the_same_records(whole, tmp_path):
+    """A shuffled file of worse predictions, classes in another order: worse by every metric."""
+    _, frame, _ = whole
+    prob = frame[[f"p_{c}" for c in CLASSES]].to_numpy()
+    noise = np.random.default_rng(0).dirichlet(np.ones(3), len(frame))
+    worse = pd.DataFrame(0.2 * prob + 0.8 * noise, columns=[f"p_{c}" for c in CLASSES])
+    other = pd.concat([frame[["id", "label"]], worse[worse.columns[::-1]]], axis=1)
+    path = rivals(tmp_path, other.sample(frac=1, random_state=0))
+    found = calibrate.run(config(tmp_path, frame, against=path))
+    gaps = found["against"]["difference"]
+    assert gaps["accuracy"]["low"] > 0 > gaps["nll"]["high"]
+    assert gaps["auroc"]["low"] > 0
+    assert gaps["accuracy"]["p_value"] < 0.01
+    for key, gap in gaps.items():
+        own, their = (found["against"][side][key]["value"] for side in ("after", "other"))
+        assert gap["value"] == pytest.approx(own - their)
+    assert "Against other.csv" in (tmp_path / "run" / "report.html").read_text()
+    assert len(pd.read_csv(tmp_path / "run" / "drawn" / "against.csv")) == len(gaps)
+
+
+def test_two_classes_are_compared_by_delong_and_a_model_with_itself_is_no_different(tmp_path):
+    frame = table(300).drop(columns="p_=well")
+    frame = frame[frame["label"] != "=well"]
+    columns = ["p_flu", "p_heart"]
+    frame[columns] = frame[columns].div(frame[columns].sum(axis=1), axis=0)
+    path = rivals(tmp_path, frame)
+    given = config(tmp_path, frame, against=path, calibrators=("none",), within="everyone")
+    gaps = calibrate.run(given)["against"]["difference"]
+    assert gaps["auroc"] == {"value": 0, "low": 0, "high": 0, "p_value": 1}
+    assert gaps["accuracy"] == {"value": 0, "low": 0, "high": 0, "p_value": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "most", "says"),
+    [
+        (lambda frame: frame.iloc[:90], 10**5, "no record with the id of row"),
+        (lambda frame: frame.assign(label="flu"), 10**5, "column 'label': is another than in row"),
+        (lambda frame: frame.drop(columns="label"), 10**5, "is another than in row"),
+        (lambda frame: frame.rename(columns={"p_flu": "p_cold"}), 10**5, "other classes"),
+        (lambda frame: pd.concat([frame, frame]), 10**5, "same id"),
+        (lambda frame: frame, 10, "It compares 1 to 10"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(tmp_path, monkeypatch, change, most, says):
+    monkeypatch.setattr(evaluation, "MOST", most)
+    path = rivals(tmp_path, change(table(100)))
+    with pytest.raises(FusionError, match=says):
+        calibrate.run(config(tmp_path, table(100), against=path, calibrators=("none",)))
+    assert not (tmp_path / "run" / "predictions.csv").exists()
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": "none"}'])
 def test_what_is_no_calibrator_is_refused(whole, tmp_path, text):
     _, frame, _ = whole

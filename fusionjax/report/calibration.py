@@ -108,6 +108,9 @@ def tables(found: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
         every[kind] = pd.concat(parts, ignore_index=True)
     every["strata"] = pd.json_normalize(list(found["strata"]), sep="_")
     every["choice"] = pd.DataFrame(found["calibrator"]["trials"])
+    if found.get("against"):
+        gaps = found["against"]["difference"]
+        every["against"] = pd.DataFrame([{"metric": key, **gap} for key, gap in gaps.items()])
     if found.get("net_benefit"):
         table = pd.DataFrame(found["net_benefit"])
         classes = found["task"]["classes"]
@@ -130,6 +133,8 @@ def _context(found: Mapping[str, Any]) -> dict[str, Any]:
         },
         "metrics": _metrics(found["metrics"]),
         "paired": bool(found["metrics"].get("difference")),
+        "against": _against(found.get("against") or {}),
+        "other": (found.get("against") or {}).get("name", ""),
         "tests": _tests(found.get("tests") or {}),
         "reliability": [
             (SIDES[side], figures.reliability(curve, f"reliability-{side}"))
@@ -159,6 +164,17 @@ def _metrics(found: Mapping[str, Any]) -> list[Row]:
             gap = estimate(gaps.get(key))
             cells.append(Cell(gap, verdict=_verdict(key, gap)))
         rows.append(Row(str(NAMES.get(key, key)), "", tuple(cells)))
+    return rows
+
+
+def _against(found: Mapping[str, Any]) -> list[Row]:
+    rows = []
+    for key, entry in (found.get("difference") or {}).items():
+        gap, p_value = estimate(entry), number(entry.get("p_value"))
+        test = "McNemar" if key == "accuracy" else "DeLong"
+        note = f"{test}, p = {words.decimal(p_value, 4)}" if math.isfinite(p_value) else ""
+        sides = (Cell(estimate(found[side].get(key))) for side in ("after", "other"))
+        rows.append(Row(NAMES[key], note, (*sides, Cell(gap, verdict=_verdict(key, gap)))))
     return rows
 
 

@@ -267,9 +267,7 @@ def _doubt(sums: Sums) -> str:
         return "too few patients to tell"
     found = warning(filled, sums.confusion.sum(axis=(0, 2)).astype(int))
     if not found and sums.records.sum() < FEWEST_STREAMED:
-        return f"under {FEWEST_STREAMED:,} records: intervals by buckets are rough".replace(
-            ",", " "
-        )
+        return f"fewer than {FEWEST_STREAMED} records: intervals by buckets are rough"
     return found
 
 

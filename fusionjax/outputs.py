@@ -15,6 +15,7 @@ from fusionjax.triage import (
     acquisition_gain,
     conflict,
     farthest,
+    shares,
     triage,
 )
 
@@ -46,9 +47,10 @@ def predictions(
 ) -> pd.DataFrame:
     """`predictions.csv`: labels, probabilities, uncertainty in nats, sets, advice, modalities.
 
-    `evidence_m` is modality m's evidence for the prediction against the runner-up, `reliable_m`
-    the probability that it can be believed, `distance_m` the share of training records that lie
-    nearer to the middle of them; all are empty where the patient lacks it.
+    `evidence_m` is modality m's evidence for the prediction against the runner-up, `share_m`
+    its part of all of them (|nats|, for or against), `reliable_m` the probability that it can be
+    believed, `distance_m` the share of training records that lie nearer to the middle of them; all
+    are empty where the patient lacks it.
     """
     predictive, prob = found.predictive, np.asarray(found.predictive.prob, np.float64)
     classes = np.array([_class(name) for name in model.card.classes])
@@ -70,11 +72,13 @@ def predictions(
         "nearest": _nearest(model, found),
     }
     contrast = np.asarray(predictive.contrast_mean)
+    share = shares(contrast)
     for i, modality in enumerate(model.card.modalities):
         here = found.presence[:, i]
         frame[f"present_{modality.name}"] = here
         frame[f"reliable_{modality.name}"] = np.where(here, found.reliable[:, i], np.nan)
         frame[f"evidence_{modality.name}"] = np.where(here, contrast[:, i], np.nan)
+        frame[f"share_{modality.name}"] = np.where(here, share[:, i], np.nan)
         frame[f"distance_{modality.name}"] = found.far[:, i]
     return pd.DataFrame(frame)
 

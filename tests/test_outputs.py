@@ -49,8 +49,8 @@ def test_predictions_have_the_columns_of_the_contract(frames: Frames) -> None:
         *("id", "label", "prediction", "runner_up", "p_flu", "p_heart", "p_well"),
         *("total", "aleatoric", "epistemic", "prediction_set"),
         *("triage", "acquire", "conflict", "distance", "nearest"),
-        *("present_note", "reliable_note", "evidence_note", "distance_note"),
-        *("present_labs", "reliable_labs", "evidence_labs", "distance_labs"),
+        *("present_note", "reliable_note", "evidence_note", "share_note", "distance_note"),
+        *("present_labs", "reliable_labs", "evidence_labs", "share_labs", "distance_labs"),
     ]
     assert len(got) == len(ROWS)
     assert got["label"][0] == ""
@@ -97,9 +97,18 @@ def test_a_missing_modality_has_empty_cells(frames: Frames) -> None:
         here = found.presence[:, i]
         assert 0 < here.sum() < len(here)
         np.testing.assert_array_equal(got[f"present_{name}"], here)
-        for column in (f"reliable_{name}", f"evidence_{name}", f"distance_{name}"):
-            np.testing.assert_array_equal(got[column].notna(), here)
+        for column in ("reliable", "evidence", "share", "distance"):
+            np.testing.assert_array_equal(got[f"{column}_{name}"].notna(), here)
     assert ((got["reliable_note"] > 0) | got["reliable_note"].isna()).all()
+
+
+def test_shares_are_of_all_the_evidence(frames: Frames) -> None:
+    got, some = predictions(frames), frames[3].presence.any(axis=1)
+    nats = got[["evidence_note", "evidence_labs"]].abs()
+    share = got[["share_note", "share_labs"]]
+    np.testing.assert_allclose(share.sum(axis=1)[some], 1, rtol=1e-5)
+    expected = nats.div(nats.sum(axis=1), axis=0).to_numpy()
+    np.testing.assert_allclose(share, expected, rtol=1e-5)
 
 
 def test_evidence_stands_only_where_a_modality_is_present(frames: Frames) -> None:

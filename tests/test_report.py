@@ -159,6 +159,7 @@ def metrics(classes, modalities, records):
             "divergences": None,
             "accept": None,
             "k_hat": 0.21,
+            "d2_over_n": 23.6,
             "seconds": 2.31,
             "notes": ["48 points over log τ, weighted by the Laplace evidence."],
             "scales": [
@@ -256,8 +257,10 @@ def tables(rng, classes, modalities, prior, records):
         "distance": rng.random(records),
         "nearest": [f"t{n};t{n + 1}" for n in rows],
     }
+    size = np.maximum(np.abs(gap).sum(1), 1e-9)
     for i, name in enumerate(modalities):
         frame |= {f"present_{name}": present[:, i], f"reliable_{name}": rng.beta(9, 1, records)}
+        frame |= {f"share_{name}": np.where(present[:, i], np.abs(gap[:, i]) / size, np.nan)}
         frame |= {f"evidence_{name}": np.where(present[:, i], gap[:, i], np.nan)}
     contrasts = pd.DataFrame(
         [
@@ -660,6 +663,10 @@ def test_a_failed_posterior_is_loud(tmp_path):
     assert "failed its diagnostics" in " ".join(seen.text)
 
 
+def test_the_certificate_tells_weights_squared_per_record(whole):
+    assert "Weights squared per record 23.60" in " ".join(" ".join(whole.text).split())
+
+
 def test_each_modality_is_said_to_be_worth_having_or_not(whole):
     seen = " ".join(whole.text)
     assert "Is each modality worth having?" in seen
@@ -759,6 +766,17 @@ def test_a_patient_is_told_with_set_triage_distance_and_nearest_cases(tmp_path):
         assert f"Triage: {' '.join(filter(None, (row['triage'], row['acquire'])))}" in said
         share = words.percent(row["distance"]).replace("\u202f", " ")
         assert f"Farther from the middle than {share}" in said
+
+
+def test_a_patient_is_told_how_much_each_modality_carries(tmp_path):
+    run = read(fake_run(tmp_path))
+    said = " ".join(" ".join(page(tmp_path).text).split())
+    for ledger in ledgers.ledgers(run):
+        present = [entry for entry in ledger.entries[1:] if entry.present]
+        assert sum(entry.share for entry in present) == pytest.approx(1)
+        first = max(present, key=lambda entry: entry.share)
+        told = f"Share of the evidence: {first.name} {words.percent(first.share)}"
+        assert told.replace("\u202f", " ") in said
 
 
 def test_coverage_says_whose_promise_it_is(tmp_path):

@@ -29,12 +29,16 @@ LIKELIEST = 4
 
 
 class Entry(NamedTuple):
-    """One line of a ledger: nats for the top class against the runner-up, and P(reliable)."""
+    """One line of a ledger: nats for the top class against the runner-up, and P(reliable).
+
+    `share` is the modality's part of all the evidence, for or against.
+    """
 
     name: str
     nats: Estimate
     present: bool = True
     reliable: float = math.nan
+    share: float = math.nan
 
 
 class Ledger(NamedTuple):
@@ -197,7 +201,8 @@ def _contrasts(run: Run, record: pd.Series, top: str, runner_up: str) -> dict[st
 def _entry(contrasts: Mapping[str, Estimate], record: pd.Series, name: str) -> Entry:
     present = str(record.get(f"present_{name}", "True")).lower() in ("true", "1", "1.0")
     plain = Estimate(number(record.get(f"evidence_{name}")), math.nan, math.nan)
-    return Entry(name, contrasts.get(name, plain), present, number(record.get(f"reliable_{name}")))
+    reliable, share = (number(record.get(f"{about}_{name}")) for about in ("reliable", "share"))
+    return Entry(name, contrasts.get(name, plain), present, reliable, share)
 
 
 def _paint(canvas: Figure, ledger: Ledger, height: int) -> None:
@@ -270,6 +275,13 @@ def probabilities(ledger: Ledger) -> str:
     words = [f"{name} {_chance(chance)}" for name, chance in shown]
     rest = sum(np.nan_to_num(chance) for _, chance in ledger.probabilities[LIKELIEST:])
     return ", ".join(words + ([f"others {_chance(float(rest))}"] if rest else []))
+
+
+def shares(ledger: Ledger) -> str:
+    """How much of the evidence each modality carries, the most first; empty where not known."""
+    known = [entry for entry in ledger.entries if math.isfinite(entry.share)]
+    known.sort(key=lambda entry: -entry.share)
+    return ", ".join(f"{entry.name} {percent(entry.share)}" for entry in known)
 
 
 def _chance(probability: float) -> str:

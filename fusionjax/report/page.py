@@ -255,6 +255,7 @@ def certificate(posterior: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Divergences, none", "divergences", 0),
         ("Acceptance", "accept", 2),
         ("Pareto k̂", "k_hat", 2),
+        ("Weights squared per record", "d2_over_n", 2),
         ("Likelihood evaluations", "likelihood_evaluations", 0),
         ("Seconds", "seconds", 1),
     )
@@ -310,6 +311,7 @@ def _ledger(patient: ledgers.Ledger, name: str) -> dict[str, Any]:
         "ledger": patient,
         "figure": ledgers.figure(patient, name),
         "probabilities": ledgers.probabilities(patient),
+        "shares": ledgers.shares(patient),
     }
 
 

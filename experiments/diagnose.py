@@ -28,9 +28,10 @@ import tyro
 
 from experiments import provenance
 from experiments.progress import Reporter, reporter
-from fusionjax import audit, card, compare, files, outputs, report, scorecard
+from fusionjax import audit, card, compare, costs, files, outputs, report, scorecard
 from fusionjax import model as models
 from fusionjax.compare import Contender
+from fusionjax.costs import Costs
 from fusionjax.crossfit import FitConfig
 from fusionjax.errors import CardError, FusionError, ModelError
 from fusionjax.fitting import Fitted, choose, fit_chosen
@@ -70,6 +71,9 @@ class Config:
     cases too. The test records of a fitting run always do, in its own tables."""
     limits: Limits = Limits()  # noqa: RUF009 a constant tuple
     """Where each doubt begins that triage acts on."""
+    costs: Path | None = None
+    """A TOML file of what wrong diagnoses and referrals cost: each patient gets the cheapest
+    decision."""
     fit: FitConfig = field(default_factory=FitConfig)
 
 
@@ -90,6 +94,7 @@ def fit_run(config: Config) -> Outcome:
     with reporter() as tell:
         records = _ingest(config, described, tell)
         _stated(config, records.card.classes)
+        _costs(config, records.card.classes)
         study = prepare(records, config.fit.seed)
         outcome = contend(study, config, tell)
         tell.stage("writing the report")
@@ -107,6 +112,7 @@ def predict_run(config: Config) -> None:
     started = time.time()
     model = models.load(Path(config.model or ""))
     _stated(config, model.card.classes)
+    _costs(config, model.card.classes)
     where = card.load(config.card) if config.card else replace(model.card, path=_beside(config))
     _claim(config)
     with reporter() as tell:
@@ -231,6 +237,11 @@ def _stated(config: Config, classes: tuple[str, ...]) -> np.ndarray | None:
     return np.asarray(prior, np.float32)
 
 
+def _costs(config: Config, classes: tuple[str, ...]) -> Costs | None:
+    """The costs that the user states, checked."""
+    return config.costs and costs.load(config.costs, classes)
+
+
 def _task(config: Config, study: Study, model: Model, refused: int) -> dict[str, Any]:
     task = scorecard.task(study, model, _presence(study))
     task["records"]["refused"] = refused
@@ -283,12 +294,17 @@ def _write_run(
     content["triage"] = scorecard.advice(
         advice, np.asarray(found.predictive.top), study.label[rows]
     )
-    known = study.label[rows] >= 0
+    prob, known = np.asarray(found.predictive.prob), study.label[rows] >= 0
     content["subgroups"] = scorecard.subgroups(
-        study, rows[known], np.asarray(found.predictive.prob)[known], found.chosen[known], 0
+        study, rows[known], prob[known], found.chosen[known], 0
     )
+    stated = _costs(config, model.card.classes)
+    decision = stated and costs.decide(stated, prob)
+    if stated and decision:
+        paid = costs.scored(stated, prob[known], study.label[rows][known], study.group[rows][known])
+        content["costs"] = costs.as_json(stated, decision, paid, model.card.classes)
     frames = (model, study.table, rows, found)
-    table = outputs.predictions(*frames, advice)
+    table = outputs.predictions(*frames, advice, decision)
     files.write(out / "predictions.csv", table.to_csv(index=False))
     files.write(out / "evidence.parquet", outputs.evidence(*frames).to_parquet(index=False) or b"")
     files.write(

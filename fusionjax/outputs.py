@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
+from fusionjax.costs import REFER, Decision
 from fusionjax.model import Diagnosis, Model
 from fusionjax.predictions import spreadsheet_safe
 from fusionjax.triage import (
@@ -44,8 +45,11 @@ def predictions(
     rows: Int[np.ndarray, " row"],
     found: Diagnosis,
     advice: Triage,
+    decision: Decision | None = None,
 ) -> pd.DataFrame:
     """`predictions.csv`: labels, probabilities, uncertainty in nats, sets, advice, modalities.
+
+    With a `decision` its columns stand there too, in the user's unit of cost.
 
     `evidence_m` is modality m's evidence for the prediction against the runner-up, `share_m`
     its part of all of them (|nats|, for or against), `reliable_m` the probability that it can be
@@ -67,6 +71,7 @@ def predictions(
         "prediction_set": [";".join(classes[one]) for one in found.chosen],
         "triage": np.array(ACTIONS)[advice.action],
         "acquire": np.array([*(m.name for m in model.card.modalities), ""])[advice.modality],
+        **({} if decision is None else _decision(classes, decision)),
         "conflict": conflict(np.asarray(predictive.contrast_mean)),
         "distance": farthest(found.far),
         "nearest": _nearest(model, found),
@@ -139,6 +144,11 @@ def _ids(table: pd.DataFrame, rows: Int[np.ndarray, " row"]) -> np.ndarray:
 def _class(name: str) -> str:
     """A class as a cell: a stranger's card may name it like a formula; numbers do no harm."""
     return name if re.fullmatch(r"[+-]?\d+(\.\d*)?", name) else spreadsheet_safe(name)
+
+
+def _decision(classes: np.ndarray, decision: Decision) -> dict[str, np.ndarray]:
+    named = np.array([*classes, REFER])[decision.decided]
+    return {"decision": named, "expected_cost": decision.cost}
 
 
 def _nearest(model: Model, found: Diagnosis) -> list[str]:

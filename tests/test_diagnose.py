@@ -150,6 +150,39 @@ def test_a_stated_prior_moves_every_patient(run: Path, new: Path, tmp_path: Path
     assert metrics["task"]["prior"] == list(stated)
 
 
+def test_costs_are_decided_by_and_told(run: Path, clinic: Path, tmp_path: Path) -> None:
+    (tmp_path / "costs.toml").write_text("refer = 0.3\nwrong = 1\n")
+    known = Config(
+        tmp_path / "out",
+        clinic / "dataset.toml",
+        model=run,
+        on_bad_record="skip",
+        costs=tmp_path / "costs.toml",
+    )
+    diagnose.predict_run(known)
+    found = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    prob = found[[f"p_{name}" for name in world.CLASSES]].max(axis=1)
+    likeliest = np.where(1 - prob > 0.3, "refer", found["prediction"])
+    np.testing.assert_array_equal(found["decision"], likeliest)
+    np.testing.assert_allclose(found["expected_cost"], np.minimum(1 - prob, 0.3), atol=1e-6)
+    paid = json.loads((tmp_path / "out" / "metrics.json").read_text())["costs"]["paid"]
+    wrong = np.where(found["decision"] == "refer", 0.3, found["decision"] != found["label"])
+    assert paid["cheapest"]["value"] == pytest.approx(wrong.mean())
+    said = (tmp_path / "out" / "report.html").read_text()
+    assert "What to decide at your costs" in said
+    assert "At your costs: " in said
+
+
+def test_bad_costs_are_refused_before_the_folder_is_taken(
+    run: Path, new: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "costs.toml").write_text("refer = 0.3\n")
+    config = Config(tmp_path / "out", model=run, table=new, costs=tmp_path / "costs.toml")
+    with pytest.raises(CardError, match="has no cost"):
+        diagnose.predict_run(config)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("prior", [(0.5, 0.5), (0.4, 0.4, 0.4, 0.4), (1.0, 0.0, 0.0, 0.0)])
 def test_a_wrong_prior_is_refused_before_the_folder_is_taken(
     run: Path, new: Path, tmp_path: Path, prior: tuple[float, ...]

@@ -44,9 +44,9 @@ class Entry(NamedTuple):
 class Ledger(NamedTuple):
     """One patient's ledger; `truth` is empty where the diagnosis is unknown.
 
-    `chosen` is the prediction set, `advice` what triage says, `nearest` the ids of training cases;
-    each is empty where the run says nothing. `distance` is the share of training records that lie
-    nearer to the middle of them.
+    `chosen` is the prediction set, `advice` what triage says, `nearest` the ids of training cases,
+    `decision` the cheapest one, expected to cost `cost`; each is empty where the run says nothing.
+    `distance` is the share of training records that lie nearer to the middle of them.
     """
 
     title: str
@@ -59,6 +59,8 @@ class Ledger(NamedTuple):
     advice: str = ""
     distance: float = math.nan
     nearest: tuple[str, ...] = ()
+    decision: str = ""
+    cost: float = math.nan
 
     @property
     def top(self) -> str:
@@ -172,6 +174,8 @@ def _ledger(run: Run, row: int, title: str) -> Ledger:
         " ".join(filter(None, (str(record.get("triage", "")), str(record.get("acquire", ""))))),
         number(record.get("distance")),
         _listed(record, "nearest"),
+        str(record.get("decision", "")),
+        number(record.get("expected_cost")),
     )
 
 

@@ -82,6 +82,7 @@ def _context(run: Run) -> dict[str, Any]:
         "coverage": coverage(metrics),
         "shifts": shifts(metrics),
         "advice": advice(metrics),
+        "costs": costs(metrics.get("costs") or {}),
         "subgroups": subgroups(metrics),
         "posterior": metrics.get("posterior") or {},
         "certificate": certificate(metrics.get("posterior") or {}),
@@ -194,6 +195,16 @@ def advice(metrics: Mapping[str, Any]) -> tuple[tuple[str, int, float, float], .
         )
         for entry in entries
     )
+
+
+def costs(found: Mapping[str, Any]) -> dict[str, Any]:
+    """How many records get each decision at the user's costs, and what a patient then costs."""
+    if not found:
+        return {}
+    total = sum(one["records"] for one in found["decisions"])
+    rows = [(one["decision"], one["records"], one["records"] / total) for one in found["decisions"]]
+    paid = {name: Cell(estimate(entry)) for name, entry in found["paid"].items()}
+    return {"rows": rows, "refer": number(found["refer"]), **paid}
 
 
 def subgroups(metrics: Mapping[str, Any]) -> tuple[Row, ...]:

@@ -17,7 +17,7 @@ from fusionjax.errors import ModelError
 from fusionjax.metrics import Estimate
 
 UNDEFINED = Estimate(math.nan, math.nan, math.nan)
-NUMBERS = ("p_", "evidence_", "share_", "reliable_", "distance")
+NUMBERS = ("p_", "evidence_", "share_", "reliable_", "distance", "expected_cost")
 UNCERTAINTIES = ("total", "aleatoric", "epistemic")
 TASK = {"name": "", "description": "", "classes": [], "modalities": [], "records": {}}
 MODALITY = {"kind": "", "encoder": "", "present": None}

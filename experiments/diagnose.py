@@ -8,9 +8,10 @@ On new records, without fitting again; the table may lack a modality's columns, 
 
     python -m experiments.diagnose --model RUN --table new.csv --out NEW
 
-RUN gets metrics.json, predictions.csv, evidence.parquet, contrasts.parquet, report.html,
-config.json and the model. Where a run was interrupted, the same command goes on from the last
-checkpoint of training. One to five minutes on two idle cores for up to a few thousand records.
+RUN gets metrics.json, predictions.csv, evidence.parquet, contrasts.parquet, report.html, the model,
+config.json, and under drawn/ every number drawn as CSV. Where a run was interrupted, the same
+command goes on from the last checkpoint of training. One to five minutes on two idle cores for up
+to a few thousand records.
 """
 
 import hashlib
@@ -74,6 +75,9 @@ class Config:
     costs: Path | None = None
     """A TOML file of what wrong diagnoses and referrals cost: each patient gets the cheapest
     decision."""
+    patients: tuple[str, ...] = ()
+    """Records whose ledgers the report shows, by the ids of predictions.csv; by default a few
+    that are worth reading."""
     fit: FitConfig = field(default_factory=FitConfig)
 
 
@@ -96,6 +100,7 @@ def fit_run(config: Config) -> Outcome:
         _stated(config, records.card.classes)
         _costs(config, records.card.classes)
         study = prepare(records, config.fit.seed)
+        _asked(config, study, study.split.test)
         outcome = contend(study, config, tell)
         tell.stage("writing the report")
         content = _metrics(config, records, outcome)
@@ -119,6 +124,7 @@ def predict_run(config: Config) -> None:
         records = _ingest(config, replace(model.card, path=where.path, table=where.table), tell)
         study = of_model(records, model.statistics)
         rows = np.arange(len(study.label))
+        _asked(config, study, rows)
         content: dict[str, Any] = {
             "task": _task(config, study, model, len(records.refused)),
             "posterior": scorecard.posterior(model) | {"overfit": None, "worth": None},
@@ -240,6 +246,19 @@ def _stated(config: Config, classes: tuple[str, ...]) -> np.ndarray | None:
 def _costs(config: Config, classes: tuple[str, ...]) -> Costs | None:
     """The costs that the user states, checked."""
     return config.costs and costs.load(config.costs, classes)
+
+
+def _asked(config: Config, study: Study, rows: np.ndarray) -> None:
+    """Raise CardError where a patient is asked for of whom the run will not tell."""
+    ids = study.table["id"].to_numpy()
+    told, known = set(ids[rows]), set(ids)
+    for name in config.patients:
+        if name in known - told:
+            mend = "A fit tells of test records: of others, tell by --model RUN afterwards."
+            raise CardError("diagnose", "--patients", f"{name!r} is no test record", mend)
+        if name not in told:
+            mend = "Give ids as the table has them; with --pseudonyms, as predictions.csv does."
+            raise CardError("diagnose", "--patients", f"{name!r} is not among the records", mend)
 
 
 def _task(config: Config, study: Study, model: Model, refused: int) -> dict[str, Any]:

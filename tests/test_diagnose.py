@@ -150,7 +150,9 @@ def test_a_stated_prior_moves_every_patient(run: Path, new: Path, tmp_path: Path
     assert metrics["task"]["prior"] == list(stated)
 
 
-def test_costs_are_decided_by_and_told(run: Path, clinic: Path, tmp_path: Path) -> None:
+def test_costs_are_decided_by_and_patients_asked_for_are_told_of(
+    run: Path, clinic: Path, tmp_path: Path
+) -> None:
     (tmp_path / "costs.toml").write_text("refer = 0.3\nwrong = 1\n")
     known = Config(
         tmp_path / "out",
@@ -158,9 +160,12 @@ def test_costs_are_decided_by_and_told(run: Path, clinic: Path, tmp_path: Path) 
         model=run,
         on_bad_record="skip",
         costs=tmp_path / "costs.toml",
+        patients=tuple(pd.read_csv(clinic / "records.csv")["id"].iloc[[7, 3]].astype(str)),
     )
     diagnose.predict_run(known)
     found = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    ledgers = pd.read_csv(tmp_path / "out" / "drawn" / "ledgers.csv", dtype={"id": str})
+    assert tuple(ledgers["id"].unique()) == known.patients
     prob = found[[f"p_{name}" for name in world.CLASSES]].max(axis=1)
     likeliest = np.where(1 - prob > 0.3, "refer", found["prediction"])
     np.testing.assert_array_equal(found["decision"], likeliest)
@@ -171,6 +176,21 @@ def test_costs_are_decided_by_and_told(run: Path, clinic: Path, tmp_path: Path) 
     said = (tmp_path / "out" / "report.html").read_text()
     assert "What to decide at your costs" in said
     assert "At your costs: " in said
+
+
+def test_a_patient_of_whom_the_run_does_not_tell_is_refused(
+    clinic: Path, run: Path, new: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Config(tmp_path / "out", model=run, table=new, patients=("nobody",))
+    with pytest.raises(CardError, match="'nobody' is not among the records"):
+        diagnose.predict_run(asked)
+    monkeypatch.setattr(diagnose, "contend", lambda *_: pytest.fail("fitted"))
+    tested = set(pd.read_csv(run / "predictions.csv", dtype=str)["id"])
+    kept = pd.read_csv(clinic / "records.csv", dtype=str).iloc[5:]["id"]
+    trained = next(name for name in kept if name not in tested)
+    asked = Config(tmp_path / "fit", clinic, on_bad_record="skip", patients=(trained,), fit=FIT)
+    with pytest.raises(CardError, match="is no test record"):
+        diagnose.fit_run(asked)
 
 
 def test_bad_costs_are_refused_before_the_folder_is_taken(

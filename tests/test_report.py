@@ -564,6 +564,48 @@ def test_ledgers_are_of_the_right_patients(tmp_path):
     assert min(values) < 0 < max(values)
 
 
+def test_ledgers_are_of_the_patients_asked_for(tmp_path):
+    folder = fake_run(tmp_path / "run")
+    (folder / "config.json").write_text(json.dumps({"patients": ["p0007", "=1", "p0003"]}))
+    table = pd.read_csv(folder / "predictions.csv")
+    table.loc[5, "id"] = "'=1"
+    table.to_csv(folder / "predictions.csv", index=False)
+    found = ledgers.ledgers(read(folder))
+    assert [ledger.patient for ledger in found] == ["p0007", "'=1", "p0003"]
+    assert "for the patients asked for" in text(folder)
+
+
+def test_every_number_drawn_stands_in_a_table(tmp_path):
+    folder = fake_run(tmp_path / "run")
+    report.write(folder)
+    found = {path.stem: pd.read_csv(path) for path in (folder / "drawn").iterdir()}
+    assert {"models", "differences", "patterns", "calibration", "shifts", "subgroups"} <= set(found)
+    assert {"reliability", "risk_coverage", "history", "scales", "triage"} <= set(found)
+    assert {"uncertainty", "truth_kl", "truth_calibration", "ledgers"} <= set(found)
+    best = found["models"].query("model == 'log-linear fusion' and metric == 'accuracy'")
+    assert best[["value", "low", "high"]].to_numpy()[0] == pytest.approx([0.863, 0.823, 0.903])
+    assert found["patterns"]["present"][0] == ";".join(MODALITIES)
+    lines = found["ledgers"].set_index(["ledger", "modality"])
+    for ledger in ledgers.ledgers(read(folder)):
+        for entry in ledger.entries:
+            line = lines.loc[(ledger.title, entry.name)]
+            assert line[["value", "low", "high"]].tolist() == pytest.approx(
+                list(entry.nats), nan_ok=True
+            )
+            assert line["id"] == ledger.patient
+
+
+def test_no_table_of_a_hostile_run_holds_a_formula(tmp_path):
+    def change(values):
+        values["models"][1]["name"] = "=1+1"
+
+    folder = fake_run(tmp_path / "run", change=change)
+    report.write(folder)
+    names = pd.read_csv(folder / "drawn" / "models.csv")["model"]
+    assert "'=1+1" in set(names)
+    assert "=1+1" not in set(names)
+
+
 def test_a_missing_modality_is_said_to_be_missing(tmp_path):
     def hide(folder):
         table = pd.read_csv(folder / "predictions.csv", dtype=str)

@@ -7,15 +7,17 @@ without the data and without the model.
 from pathlib import Path
 
 from fusionjax import files
-from fusionjax.report import page
+from fusionjax.report import drawn, page
 from fusionjax.report.run import read
 
 
 def write(run: Path) -> Path:
-    """Render `report.html` from the files of a run and return its path.
+    """Render `report.html` and the tables under `drawn/` from the files of a run.
 
-    Raises `ModelError` where `metrics.json` is missing or cannot be read.
+    Returns the path of the page. Raises `ModelError` where `metrics.json` is missing or cannot be
+    read.
     """
-    path = run / "report.html"
-    files.write(path, page.render(read(run)))
+    found, path = read(run), run / "report.html"
+    drawn.write(run, drawn.tables(found))
+    files.write(path, page.render(found))
     return path

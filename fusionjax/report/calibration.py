@@ -9,8 +9,7 @@ import pandas as pd
 
 from fusionjax import files
 from fusionjax.metrics import Estimate
-from fusionjax.predictions import spreadsheet_safe
-from fusionjax.report import figures, page, palette, words
+from fusionjax.report import drawn, figures, page, palette, words
 from fusionjax.report.page import Cell, Row
 from fusionjax.report.run import content, estimate, number
 from fusionjax.report.tracks import tracks
@@ -50,10 +49,7 @@ MOST_NAMES = 20
 def write(run: Path) -> Path:
     """Render `report.html` and the tables under `drawn/` from a run's `metrics.json`."""
     found = content(run / "metrics.json")
-    drawn = run / "drawn"
-    drawn.mkdir(exist_ok=True)
-    for name, table in tables(found).items():
-        files.write(drawn / f"{name}.csv", table.to_csv(index=False))
+    drawn.write(run, tables(found))
     path = run / "report.html"
     files.write(path, render(found))
     return path
@@ -96,7 +92,7 @@ def title(found: Mapping[str, Any]) -> str:
 
 
 def tables(found: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
-    """Every number that the page draws, as tables by file name; no cell is a formula."""
+    """Every number that the page draws, as tables by file name."""
     rows = [
         {"records": side, "metric": key, **value}
         for side, values in found["metrics"].items()
@@ -115,7 +111,7 @@ def tables(found: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
         table = pd.DataFrame(found["net_benefit"])
         classes = found["task"]["classes"]
         every["net_benefit"] = table.assign(**{"class": [classes[k] for k in table["class"]]})
-    return {name: _safe(table) for name, table in every.items()}
+    return every
 
 
 def _context(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,10 +252,3 @@ def _trials(calibrator: Mapping[str, Any]) -> list[tuple[str, Estimate, bool]]:
         taken = all(trial[key] == calibrator[key] for key in ("name", "stratified"))
         rows.append((text, Estimate(behind, behind - half, behind + half), taken))
     return rows
-
-
-def _safe(table: pd.DataFrame) -> pd.DataFrame:
-    texts = table.select_dtypes(include=["object", "string"]).columns
-    return table.assign(
-        **{c: [spreadsheet_safe(v) if isinstance(v, str) else v for v in table[c]] for c in texts}
-    )

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionjax.metrics import Estimate
+from fusionjax.predictions import spreadsheet_safe
 from fusionjax.report.figures import BESIDE, WIDTH, label
 from fusionjax.report.palette import AGAINST, FOR, INK, QUIET, RULE
 from fusionjax.report.run import INTERVAL, Run, number
@@ -79,10 +80,21 @@ class Ledger(NamedTuple):
 
 
 def ledgers(run: Run) -> tuple[Ledger, ...]:
-    """Ledgers of the patients that `chosen` picks; none where a run holds no predictions."""
+    """Ledgers of the patients that were asked for, else of those that `chosen` picks.
+
+    None where a run holds no predictions.
+    """
     if len(run.classes) < 2 or not _complete(run):
         return ()
-    return tuple(_ledger(run, row, title) for title, row in chosen(run).items())
+    rows = asked(run) or chosen(run).items()
+    return tuple(_ledger(run, row, title) for title, row in rows)
+
+
+def asked(run: Run) -> tuple[tuple[str, int], ...]:
+    """Titles and rows of the patients that the run's configuration asks for, in its order."""
+    row = {name: i for i, name in enumerate(run.predictions["id"])}
+    names = [spreadsheet_safe(name) for name in run.config.get("patients") or ()]
+    return tuple(("As asked for", row[name]) for name in names if name in row)
 
 
 def chosen(run: Run) -> dict[str, int]:

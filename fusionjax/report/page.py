@@ -88,6 +88,7 @@ def _context(run: Run) -> dict[str, Any]:
         "certificate": certificate(metrics.get("posterior") or {}),
         "scales": _scales(metrics.get("posterior") or {}),
         "worth": worth(metrics.get("posterior") or {}),
+        "asked": bool(run.config.get("patients")),
         "ledgers": [_ledger(patient, f"ledger{n}") for n, patient in enumerate(patients)],
         "refused": (metrics.get("refused") or [])[:REFUSED_SHOWN],
         "refused_total": len(metrics.get("refused") or []),

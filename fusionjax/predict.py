@@ -5,14 +5,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.scipy.special import entr
 from jaxtyping import Bool, Float, Int
 
 from fusionjax.log_linear import contrast, energy, evidence
 
+Draw = tuple[tuple[Array, ...], Array, Array]  # θ, the scale of each record, the shift
+
 _TAIL = 0.025
-_CHUNK_NUMBERS = 1 << 22
+_DRAWS = 32
+_NUMBERS = 1 << 22
 
 
 class Predictive(NamedTuple):
@@ -55,10 +58,34 @@ def predictive(
 
     Draws weigh the same. `scale` is 1/T: a temperature on the evidence and not on the prior, so
     that a patient with no modality still gets softmax(bias). `shift`, zero-sum over classes, is
-    what calibration adds to modality i's evidence wherever it is present; none is 0. Records are
-    taken some at a time, so that the memory beyond the draws does not grow with their number.
+    what calibration adds to modality i's evidence wherever it is present; none is 0.
+
+    Averages are accumulated over draws. Intervals need every draw of the evidence, so these are
+    taken for as few records at a time as memory asks: beyond the draws of θ it grows neither with
+    the records nor with the draws, unless one record's draws are more than `_NUMBERS`.
     """
-    return _by_chunk(_predictive, theta_draws, bias, features, presence, scale, shift)
+    draws, scales, moves = _filled(theta_draws, bias, presence, scale, shift)
+    own = (features, presence, scales)
+    mean = _by_chunk(_averaged, min(_DRAWS, draws), theta_draws, bias, moves, *own)
+    prob, aleatoric, evidence_mean = mean
+    order = lax.top_k(prob, 2)[1]
+    top, runner_up = order.T
+    ends = _by_chunk(_ends, draws, theta_draws, bias, moves, *own, order)
+    total = jnp.sum(entr(prob), axis=1)
+    return Predictive(
+        prob=prob,
+        total=total,
+        aleatoric=aleatoric,
+        epistemic=jnp.maximum(total - aleatoric, 0),
+        evidence_mean=evidence_mean,
+        evidence_low=ends[0],
+        evidence_high=ends[1],
+        contrast_mean=contrast(evidence_mean, top, runner_up),
+        contrast_low=ends[2],
+        contrast_high=ends[3],
+        top=top,
+        runner_up=runner_up,
+    )
 
 
 def mean_log_prob(
@@ -70,64 +97,132 @@ def mean_log_prob(
     shift: Float[Array, "draw modality class"] | None = None,
 ) -> Float[Array, "batch class"]:
     """The log of `predictive(...).prob` and nothing else, exact however small it is."""
-    return _by_chunk(_mean_log_prob, theta_draws, bias, features, presence, scale, shift)
+    draws, scales, moves = _filled(theta_draws, bias, presence, scale, shift)
+    own = (features, presence, scales)
+    return _by_chunk(_mean_log_prob, min(_DRAWS, draws), theta_draws, bias, moves, *own)
+
+
+def _filled(
+    theta_draws: tuple[Float[Array, "draw ..."], ...],
+    bias: Float[Array, " class"],
+    presence: Bool[Array, "batch modality"],
+    scale: float | Float[Array, "draw batch"],
+    shift: Float[Array, "draw modality class"] | None,
+) -> tuple[int, Float[Array, "batch draw"], Float[Array, "draw modality class"]]:
+    """How many draws there are, and scale and shift of each, a record a row."""
+    records, modalities = presence.shape
+    draws = len(theta_draws[0])
+    scales = jnp.broadcast_to(jnp.asarray(scale, bias.dtype), (draws, records)).T
+    none = jnp.zeros((draws, modalities, len(bias)), bias.dtype)
+    return draws, scales, none if shift is None else shift
 
 
 @jax.jit
-def _predictive(
+def _averaged(
     theta_draws: tuple[Float[Array, "draw ..."], ...],
     bias: Float[Array, " class"],
+    shift: Float[Array, "draw modality class"],
     features: tuple[Float[Array, "batch _"], ...],
     presence: Bool[Array, "batch modality"],
-    scale: Float[Array, "draw batch"],
-    shift: Float[Array, "draw modality class"],
-) -> Predictive:
-    """`predictive` of one chunk, with every draw at once."""
-    drawn = jax.vmap(evidence, in_axes=(0, None, None))(theta_draws, features, presence)
-    moved = jnp.where(presence[None, :, :, None], shift[:, None, :, :], 0)
-    drawn = scale[:, :, None, None] * drawn + moved
-    prob_drawn = jax.nn.softmax(bias[None, None, :] + jnp.sum(drawn, axis=2), axis=2)
-    prob = jnp.mean(prob_drawn, axis=0)
-    total = jnp.sum(entr(prob), axis=1)
-    aleatoric = jnp.mean(jnp.sum(entr(prob_drawn), axis=2), axis=0)
-    top, runner_up = jax.lax.top_k(prob, 2)[1].T
-    contrast_drawn = jax.vmap(contrast, in_axes=(0, None, None))(drawn, top, runner_up)
-    evidence_mean = jnp.mean(drawn, axis=0)
-    evidence_low, evidence_high = _interval(drawn)
-    contrast_low, contrast_high = _interval(contrast_drawn)
-    return Predictive(
-        prob=prob,
-        total=total,
-        aleatoric=aleatoric,
-        epistemic=jnp.maximum(total - aleatoric, 0),
-        evidence_mean=evidence_mean,
-        evidence_low=evidence_low,
-        evidence_high=evidence_high,
-        contrast_mean=contrast(evidence_mean, top, runner_up),
-        contrast_low=contrast_low,
-        contrast_high=contrast_high,
-        top=top,
-        runner_up=runner_up,
-    )
+    scale: Float[Array, "batch draw"],
+) -> tuple[
+    Float[Array, "batch class"], Float[Array, " batch"], Float[Array, "batch modality class"]
+]:
+    """Means over draws of the probabilities, their entropy and the evidence."""
+
+    def one(draw: Draw) -> tuple[Array, Array, Array]:
+        parts = _evidence(draw, features, presence)
+        prob = jax.nn.softmax(bias[None, :] + jnp.sum(parts, axis=1), axis=1)
+        return prob, jnp.sum(entr(prob), axis=1), parts
+
+    sums = _over_draws(one, jnp.sum, 0.0, (theta_draws, scale.T, shift))
+    return jax.tree.map(lambda total: total / len(shift), sums)
 
 
 @jax.jit
 def _mean_log_prob(
     theta_draws: tuple[Float[Array, "draw ..."], ...],
     bias: Float[Array, " class"],
+    shift: Float[Array, "draw modality class"],
     features: tuple[Float[Array, "batch _"], ...],
     presence: Bool[Array, "batch modality"],
-    scale: Float[Array, "draw batch"],
-    shift: Float[Array, "draw modality class"],
+    scale: Float[Array, "batch draw"],
 ) -> Float[Array, "batch class"]:
-    """`mean_log_prob` of one chunk, with every draw at once."""
-    nothing = jnp.zeros_like(bias)
-    drawn = jax.vmap(energy, in_axes=(0, None, None, None))(
-        theta_draws, nothing, features, presence
+    """`mean_log_prob` of one chunk."""
+    nothing, here = jnp.zeros_like(bias), presence.astype(shift.dtype)
+
+    def one(draw: Draw) -> Array:
+        theta, scale, shift = draw
+        moved = jnp.matmul(here, shift, precision="highest")
+        score = scale[:, None] * energy(theta, nothing, features, presence) + moved
+        return jax.nn.log_softmax(bias[None, :] + score, axis=1)
+
+    summed = _over_draws(one, jax.nn.logsumexp, -jnp.inf, (theta_draws, scale.T, shift))
+    return summed - jnp.log(len(shift))
+
+
+@jax.jit
+def _ends(
+    theta_draws: tuple[Float[Array, "draw ..."], ...],
+    _: Float[Array, " class"],
+    shift: Float[Array, "draw modality class"],
+    features: tuple[Float[Array, "batch _"], ...],
+    presence: Bool[Array, "batch modality"],
+    scale: Float[Array, "batch draw"],
+    order: Int[Array, "batch 2"],
+) -> tuple[
+    Float[Array, "batch modality class"],
+    Float[Array, "batch modality class"],
+    Float[Array, "batch modality"],
+    Float[Array, "batch modality"],
+]:
+    """Ends of the intervals of evidence and of contrasts, from every draw at once."""
+    drawn = jax.vmap(_evidence, in_axes=(0, None, None))(
+        (theta_draws, scale.T, shift), features, presence
     )
-    moved = jnp.einsum("nm,dmk->dnk", presence.astype(shift.dtype), shift, precision="highest")
-    score = bias[None, None, :] + scale[:, :, None] * drawn + moved
-    return jax.nn.logsumexp(jax.nn.log_softmax(score, axis=2), axis=0) - jnp.log(len(drawn))
+    between = jax.vmap(contrast, in_axes=(0, None, None))(drawn, *order.T)
+    return (*_interval(drawn), *_interval(between))
+
+
+def _evidence(
+    draw: Draw,
+    features: tuple[Float[Array, "batch _"], ...],
+    presence: Bool[Array, "batch modality"],
+) -> Float[Array, "batch modality class"]:
+    """One draw's evidence, calibrated."""
+    theta, scale, shift = draw
+    moved = jnp.where(presence[:, :, None], shift[None, :, :], 0)
+    return scale[:, None, None] * evidence(theta, features, presence) + moved
+
+
+def _over_draws(
+    one: Callable[[Draw], Any], reduce: Callable[..., Array], nothing: float, drawn: Draw
+) -> Any:
+    """What `reduce` makes of `one` of every draw, `_DRAWS` of them at a time.
+
+    `nothing` changes no reduction: the last block starts early, so as to be whole, and what it
+    holds again is replaced by that.
+    """
+    draws = len(drawn[1])
+    size = min(_DRAWS, draws)
+
+    def block(start: int | Array) -> Any:
+        first = jnp.minimum(start, draws - size)
+        part = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, first, size), drawn)
+        fresh = first + jnp.arange(size) >= start
+
+        def reduced(values: Array) -> Array:
+            known = fresh.reshape(-1, *[1] * (values.ndim - 1))
+            return reduce(jnp.where(known, values, nothing), axis=0)
+
+        return jax.tree.map(reduced, jax.vmap(one)(part))
+
+    def add(k: int | Array, so_far: Any) -> Any:
+        return jax.tree.map(lambda a, b: reduce(jnp.stack([a, b]), axis=0), so_far, block(k * size))
+
+    shapes = jax.eval_shape(block, 0)
+    empty = jax.tree.map(lambda like: jnp.full(like.shape, nothing, like.dtype), shapes)
+    return lax.fori_loop(0, -(-draws // size), add, empty)
 
 
 def _interval(
@@ -144,8 +239,8 @@ def _interval(
     inner = min(outer + 1, draws - 1)
 
     def end(sign: float) -> Float[Array, "*shape"]:
-        largest = jax.lax.top_k(sign * jnp.moveaxis(drawn, 0, -1), inner + 1)[0]
-        tail = sign * jax.lax.optimization_barrier(largest)
+        largest = lax.top_k(sign * jnp.moveaxis(drawn, 0, -1), inner + 1)[0]
+        tail = sign * lax.optimization_barrier(largest)
         return tail[..., outer] + (position - outer) * (tail[..., inner] - tail[..., outer])
 
     return end(-1.0), end(1.0)
@@ -153,27 +248,24 @@ def _interval(
 
 def _by_chunk(
     predict: Callable[..., Any],
+    draws: int,
     theta_draws: tuple[Float[Array, "draw ..."], ...],
     bias: Float[Array, " class"],
-    features: tuple[Float[Array, "batch _"], ...],
-    presence: Bool[Array, "batch modality"],
-    scale: float | Float[Array, "draw batch"],
-    shift: Float[Array, "draw modality class"] | None,
+    shift: Float[Array, "draw modality class"],
+    *own: Any,
 ) -> Any:
-    """`predict` over chunks of records, the last one padded: one shape, so one compilation."""
-    records, modalities = presence.shape
-    draws = len(theta_draws[0])
-    chunk = max(1, min(records, _CHUNK_NUMBERS // (draws * modalities * len(bias))))
-    shift = jnp.zeros((draws, modalities, len(bias)), bias.dtype) if shift is None else shift
-    scales = jnp.broadcast_to(jnp.asarray(scale, bias.dtype), (draws, records)).T
+    """`predict` over chunks of records, the last one padded: one shape, so one compilation.
+
+    It holds so many `draws` at once; `own` are arrays with a row for each record.
+    """
+    records, modalities = own[1].shape
+    chunk = max(1, min(records, _NUMBERS // (draws * modalities * len(bias))))
     parts = [
         predict(
             theta_draws,
             bias,
-            tuple(_rows(feature, start, chunk) for feature in features),
-            _rows(presence, start, chunk),
-            _rows(scales, start, chunk).T,
             shift,
+            *jax.tree.map(lambda values, start=start: _rows(values, start, chunk), own),
         )
         for start in range(0, max(records, 1), chunk)
     ]

@@ -1,5 +1,8 @@
 """Posterior predictive against a loop over draws in NumPy, and what its ledger promises."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -127,7 +130,7 @@ def test_one_draw_is_the_model_itself() -> None:
 def test_chunks_of_records_change_nothing(at: Case, chunk: int) -> None:
     whole = predictive(*at)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict, "_CHUNK_NUMBERS", chunk * DRAWS * len(WIDTHS) * CLASSES)
+        patch.setattr(predict, "_NUMBERS", chunk * DRAWS * len(WIDTHS) * CLASSES)
         parts = predictive(*at)
     for a, b in zip(whole, parts, strict=True):
         assert a.shape == b.shape
@@ -163,9 +166,9 @@ def test_no_record_gives_an_empty_prediction() -> None:
 
 def test_another_scale_or_other_values_retrace_nothing() -> None:
     predictive(*case(0), 1.0)
-    before = predict._predictive._cache_size()
+    before = predict._averaged._cache_size()
     predictive(*case(1), 0.5)
-    assert predict._predictive._cache_size() == before
+    assert predict._averaged._cache_size() == before
 
 
 @given(cases)
@@ -188,3 +191,41 @@ def test_each_draw_has_its_own_scale_and_shift(at: Case) -> None:
             np.testing.assert_allclose(one[0], whole[n], rtol=1e-3, atol=2e-5)
     log_prob = mean_log_prob(*at, jnp.asarray(scale), jnp.asarray(shift))
     np.testing.assert_allclose(np.exp(log_prob), got.prob, rtol=1e-4, atol=1e-6)
+
+
+def temporary(at: Case, take: Callable[..., Any]) -> int:
+    """Bytes that prediction takes beside what it is given and what it returns."""
+    compiled = jax.jit(lambda *given: take(*given)).lower(*at).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.parametrize(
+    "take", [mean_log_prob, lambda *at: predictive(*at)[:4]], ids=["log_prob", "probabilities"]
+)
+def test_memory_of_averages_does_not_grow_with_the_draws(take: Callable[..., Any]) -> None:
+    few, many = (temporary(case(0, draws=n), take) for n in (50, 5000))
+    # The log-sum needs θ's draws and nothing else; the scale is spread over records and draws.
+    assert many <= few + 5000 * (BATCH + len(WIDTHS) * CLASSES) * 4 + 64
+
+
+def test_memory_of_intervals_does_not_grow_with_the_draws() -> None:
+    """One chunk of records at a time, of which there are the fewer the more draws there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "_NUMBERS", 1000 * BATCH * len(WIDTHS) * CLASSES)
+        few, many = (chunk_memory(n) for n in (1000, 7000))
+    assert many <= 1.1 * few
+
+
+def chunk_memory(draws: int) -> int:
+    """Bytes that the intervals of one chunk of records take beside the draws."""
+    found: list[int] = []
+
+    def measured(*given: Any) -> Any:
+        found.append(predict._ends.lower(*given).compile().memory_analysis().temp_size_in_bytes)
+        return predict._ends(*given)
+
+    theta, bias, features, presence = case(0, draws=draws)
+    scale, shift = jnp.ones((BATCH, draws)), jnp.zeros((draws, len(WIDTHS), CLASSES))
+    order = jnp.zeros((BATCH, 2), int).at[:, 1].set(1)
+    predict._by_chunk(measured, draws, theta, bias, shift, features, presence, scale, order)
+    return max(found)

@@ -29,11 +29,11 @@ import tyro
 
 from experiments import provenance
 from experiments.progress import Reporter, reporter
-from fusionjax import audit, card, compare, costs, files, outputs, report, scorecard
+from fusionjax import audit, card, compare, costs, files, metrics, outputs, report, scorecard
 from fusionjax import model as models
 from fusionjax.compare import Contender
 from fusionjax.costs import Costs
-from fusionjax.crossfit import FitConfig
+from fusionjax.crossfit import FitConfig, elsewhere
 from fusionjax.errors import CardError, FusionError, ModelError
 from fusionjax.fitting import Fitted, choose, fit_chosen
 from fusionjax.model import Diagnosis, Model
@@ -105,8 +105,12 @@ def fit_run(config: Config) -> Outcome:
         tell.stage("writing the report")
         content = _metrics(config, records, outcome)
         content["provenance"] = provenance.describe(asdict(config), _digest(path), started)
-        _write_run(config, content, outcome.fitted.model, study, study.split.test)
-        models.save(outcome.fitted.model, config.out, keep_cases=config.keep_cases)
+        model, rows = outcome.fitted.model, study.split.test
+        found = _diagnosed(config, model, study, rows)
+        if elsewhere(study):
+            content["elsewhere"] = _strangers(config, model, study, found)
+        _write_run(config, content, model, study, rows, found)
+        models.save(model, config.out, keep_cases=config.keep_cases)
     report.write(config.out)
     shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
     return outcome
@@ -132,7 +136,8 @@ def predict_run(config: Config) -> None:
             "refused": [r._asdict() for r in records.refused],
             "provenance": provenance.describe(asdict(config), "", started),
         }
-        found = _write_run(config, content, model, study, rows)
+        found = _diagnosed(config, model, study, rows)
+        _write_run(config, content, model, study, rows, found)
         known = np.flatnonzero(study.label >= 0)
         if len(known):
             content |= _scores(study, known, np.asarray(found.predictive.prob)[known])
@@ -302,13 +307,41 @@ def _scores(study: Study, known: np.ndarray, prob: np.ndarray) -> dict[str, Any]
     }
 
 
-def _write_run(
-    config: Config, content: dict[str, Any], model: Model, study: Study, rows: np.ndarray
-) -> Diagnosis:
-    """Diagnose the rows and write the tables and metrics of the run."""
-    prior, out = _stated(config, model.card.classes), config.out
+def _diagnosed(config: Config, model: Model, study: Study, rows: np.ndarray) -> Diagnosis:
+    """What the model says of the rows."""
+    prior = _stated(config, model.card.classes)
     parts = [models.diagnose(model, batch, prior) for batch in ordered(study, rows)]
-    found = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
+
+
+def _strangers(
+    config: Config, model: Model, study: Study, tested: Diagnosis
+) -> list[dict[str, Any]]:
+    """How well each uncertainty tells test records, from other sites, from validation ones."""
+    rows = study.split.validation, study.split.test
+    known, strange = map(outputs.uncertainties, (_diagnosed(config, model, study, rows[0]), tested))
+    found = metrics.out_of_distribution(
+        {name: np.concatenate([known[name], strange[name]]) for name in known},
+        np.repeat([False, True], [len(side) for side in rows]),
+        study.group[np.concatenate(rows)],
+        config.fit.seed,
+    )
+    return [
+        {"uncertainty": name, **{k: scorecard.plain(v) for k, v in one._asdict().items()}}
+        for name, one in found.items()
+    ]
+
+
+def _write_run(
+    config: Config,
+    content: dict[str, Any],
+    model: Model,
+    study: Study,
+    rows: np.ndarray,
+    found: Diagnosis,
+) -> None:
+    """Write the tables and metrics of the run, `found` of its rows."""
+    out = config.out
     advice = outputs.advise(model, found, config.limits)
     content["triage"] = scorecard.advice(
         advice, np.asarray(found.predictive.top), study.label[rows]
@@ -330,7 +363,6 @@ def _write_run(
         out / "contrasts.parquet", outputs.contrasts(*frames).to_parquet(index=False) or b""
     )
     write_json(out / "metrics.json", content)
-    return found
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

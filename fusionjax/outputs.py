@@ -20,7 +20,14 @@ from fusionjax.triage import (
     triage,
 )
 
-__all__ = ["advise", "contrasts", "evidence", "predictions", "spreadsheet_safe"]
+__all__ = [
+    "advise",
+    "contrasts",
+    "evidence",
+    "predictions",
+    "spreadsheet_safe",
+    "uncertainties",
+]
 
 
 def advise(model: Model, found: Diagnosis, limits: Limits) -> Triage:
@@ -37,6 +44,25 @@ def advise(model: Model, found: Diagnosis, limits: Limits) -> Triage:
         farthest(found.far),
         limits,
     )
+
+
+def uncertainties(found: Diagnosis) -> dict[str, np.ndarray]:
+    """All that may say that a patient is a strange one, the larger the stranger.
+
+    Nats but for `distance`, a share of training records, and `unreliable`, the greatest
+    probability that a modality of the patient cannot be believed.
+    """
+    predictive = found.predictive
+    reliable = np.where(found.presence, found.reliable, 1.0)
+    return {
+        **{
+            name: np.asarray(getattr(predictive, name))
+            for name in ("total", "aleatoric", "epistemic")
+        },
+        "distance": farthest(found.far),
+        "conflict": conflict(np.asarray(predictive.contrast_mean)),
+        "unreliable": 1 - reliable.min(axis=1),
+    }
 
 
 def predictions(

@@ -106,6 +106,17 @@ def test_predictions_are_of_the_test_records(run: Path) -> None:
     assert set(evidence["id"]) <= set(found["id"])
 
 
+def test_a_site_held_out_is_told_from_the_others_by_each_uncertainty(small: Small) -> None:
+    study, model = small.study, small.fitted.model
+    found = diagnose._diagnosed(Config(small.folder), model, study, study.split.test)
+    rows = diagnose._strangers(Config(small.folder), model, study, found)
+    names = ["total", "aleatoric", "epistemic", "distance", "conflict", "unreliable"]
+    assert [row["uncertainty"] for row in rows] == names
+    for row in rows:
+        for name in ("auroc", "fpr95"):
+            assert 0 <= row[name]["low"] <= row[name]["value"] <= row[name]["high"] <= 1
+
+
 def test_a_skipped_record_is_counted_and_named(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["task"]["records"]["kept"] == 239

@@ -313,6 +313,25 @@ def test_out_of_distribution_by_an_uncertainty():
     assert share == pytest.approx(np.mean(outside <= kept), abs=0.01)
 
 
+def test_each_uncertainty_finds_strangers_as_well_as_it_can():
+    rng = np.random.default_rng(12)
+    outside = np.repeat([False, True], [400, 300])
+    far = np.where(rng.random(700) < 0.1, np.nan, rng.normal(size=700) + 2 * outside)
+    patient = np.arange(700) // 2
+    found = metrics.out_of_distribution({"far": far, "noise": rng.random(700)}, outside, patient)
+    known = np.isfinite(far)
+    auroc, fpr95 = found["far"]
+    assert auroc.value == pytest.approx(sklearn_metrics.roc_auc_score(outside[known], far[known]))
+    most = np.quantile(far[known & ~outside], 0.95, method="inverted_cdf")
+    assert fpr95.value == pytest.approx(np.mean(far[known & outside] <= most))
+    assert auroc.low < stats.norm.cdf(2 / np.sqrt(2)) < auroc.high
+    assert fpr95.low < stats.norm.cdf(stats.norm.ppf(0.95) - 2) < fpr95.high
+    assert found["noise"].auroc.low < 0.5 < found["noise"].auroc.high
+    assert found["noise"].fpr95.low < 0.95 < found["noise"].fpr95.high
+    (nothing,) = metrics.out_of_distribution({"far": far[:9] * np.nan}, outside[:9]).values()
+    assert np.isnan(nothing).all()
+
+
 def test_the_gap_to_the_truth_is_found_and_noise_alone_is_its_floor() -> None:
     """p* is p with noise that p does not know; then p is moved by 2 % for a class."""
     rng = np.random.default_rng(0)

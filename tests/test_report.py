@@ -143,6 +143,10 @@ def metrics(classes, modalities, records):
             }
             for name, n, warning in (("f", 160, ""), ("", 12, "12 patients: too few"))
         ],
+        "elsewhere": [
+            {"uncertainty": name, "auroc": about(0.6), "fpr95": about(0.83)}
+            for name in ("total", "distance")
+        ],
         "reliability": {
             "confidence": confidence,
             "accuracy": [0.41, 0.5, 0.7, 0.77, 0.86, 0.95, 0.96, 1.0],
@@ -354,6 +358,7 @@ def test_every_section_is_there(whole):
         "patterns",
         "coverage",
         "subgroups",
+        "elsewhere",
         "truth",
         "posterior",
         "ledgers",
@@ -579,7 +584,7 @@ def test_every_number_drawn_stands_in_a_table(tmp_path):
     folder = fake_run(tmp_path / "run")
     report.write(folder)
     found = {path.stem: pd.read_csv(path) for path in (folder / "drawn").iterdir()}
-    assert {"models", "differences", "patterns", "calibration", "shifts", "subgroups"} <= set(found)
+    assert {"models", "differences", "patterns", "calibration", "shifts", "elsewhere"} <= set(found)
     assert {"reliability", "risk_coverage", "history", "scales", "triage"} <= set(found)
     assert {"uncertainty", "truth_kl", "truth_calibration", "ledgers"} <= set(found)
     best = found["models"].query("model == 'log-linear fusion' and metric == 'accuracy'")
@@ -637,7 +642,7 @@ def test_ledgers_need_no_contrasts_and_no_labels(tmp_path):
     "part",
     [
         *("models", "patterns", "reliability", "posterior", "calibration"),
-        *("risk_coverage", "triage", "subgroups"),
+        *("risk_coverage", "triage", "subgroups", "elsewhere", "costs"),
         *("refused", "warnings", "history", "truth", "provenance"),
     ],
 )

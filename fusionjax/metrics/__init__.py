@@ -17,6 +17,7 @@ from fusionjax.metrics.calibration import (
     reliability_curve,
 )
 from fusionjax.metrics.decision import net_benefit, treat_all
+from fusionjax.metrics.detection import Detected, out_of_distribution
 from fusionjax.metrics.paired import Compared, delong, mcnemar
 from fusionjax.metrics.ranking import (
     auprc,
@@ -55,6 +56,7 @@ __all__ = [
     "METRICS",
     "Compared",
     "Decomposition",
+    "Detected",
     "Estimate",
     "Label",
     "Metric",
@@ -96,6 +98,7 @@ __all__ = [
     "mean",
     "net_benefit",
     "nll",
+    "out_of_distribution",
     "reliability_curve",
     "risk_coverage",
     "sensitivity_at",

@@ -13,7 +13,7 @@ from fusionjax.report.ledgers import Ledger, ledgers
 from fusionjax.report.run import UNCERTAINTIES, Run, estimate
 
 CURVES = ("reliability", "risk_coverage", "history")
-LISTS = ("patterns", "triage", "subgroups")
+LISTS = ("patterns", "triage", "subgroups", "elsewhere")
 
 
 def write(run: Path, tables: Mapping[str, pd.DataFrame]) -> None:

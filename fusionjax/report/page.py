@@ -84,6 +84,7 @@ def _context(run: Run) -> dict[str, Any]:
         "advice": advice(metrics),
         "costs": costs(metrics.get("costs") or {}),
         "subgroups": subgroups(metrics),
+        "elsewhere": elsewhere(metrics),
         "posterior": metrics.get("posterior") or {},
         "certificate": certificate(metrics.get("posterior") or {}),
         "scales": _scales(metrics.get("posterior") or {}),
@@ -228,6 +229,14 @@ def subgroups(metrics: Mapping[str, Any]) -> tuple[Row, ...]:
             counts=(entry["records"],),
         )
         for entry, *plain, drawn, track in columns
+    )
+
+
+def elsewhere(metrics: Mapping[str, Any]) -> tuple[Row, ...]:
+    """How well each uncertainty tells records of unseen sites; none where no site was held out."""
+    return tuple(
+        Row(one["uncertainty"], "", tuple(Cell(estimate(one.get(k))) for k in ("auroc", "fpr95")))
+        for one in metrics.get("elsewhere") or []
     )
 
 

@@ -23,7 +23,7 @@ ORDER = (
     *("predictions", "metrics", "calibrate", "conformal", "jackknife", "triage", "costs"),
     "evaluation",
     *("baselines", "mixture", "missing", "acquisition"),
-    *("model", "crossfit", "calibration", "fitting", "federated", "privacy"),
+    *("model", "crossfit", "calibration", "fitting", "ensemble", "federated", "privacy"),
     *("compare", "scorecard", "outputs", "report"),
 )
 HEAVY = ("flax", "numpyro", "pandas", "tensorflow_datasets", "matplotlib", "sklearn", "tensorflow")

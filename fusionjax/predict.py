@@ -61,8 +61,8 @@ def predictive(
     what calibration adds to modality i's evidence wherever it is present; none is 0.
 
     Averages are accumulated over draws. Intervals need every draw of the evidence, so these are
-    taken for as few records at a time as memory asks: beyond the draws of θ it grows neither with
-    the records nor with the draws, unless one record's draws are more than `_NUMBERS`.
+    taken for as few records at a time as memory asks: beyond the draws of θ, scale and shift it
+    grows neither with records nor with draws, unless one record's draws are over `_NUMBERS`.
     """
     draws, scales, moves = _filled(theta_draws, bias, presence, scale, shift)
     own = (features, presence, scales)

@@ -42,6 +42,9 @@ class Decision(NamedTuple):
 
 def load(path: Path, classes: tuple[str, ...]) -> Costs:
     """Read a file of costs; a right diagnosis costs 0 where it is not named. Raises CardError."""
+    if REFER in classes:
+        mend = f"Rename it on the card: a decision {REFER!r} would be read as a referral."
+        raise CardError(path, REFER, "is a class too", mend)
     amount, one = real(0.0, MOST), choice(*classes)
     grammar = {REFER: amount, "wrong": amount, "of": pairs(one, pairs(one, amount))}
     said = section(path, "", _toml(path), grammar, (REFER,))

@@ -53,6 +53,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         costs.load(tmp_path / "none.toml", CLASSES)
 
 
+def test_a_class_that_would_read_as_a_referral_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "costs.toml").write_text("refer = 1\nwrong = 5")
+    with pytest.raises(CardError, match="Rename it on the card"):
+        costs.load(tmp_path / "costs.toml", ("ill", "refer"))
+
+
 def test_a_dear_mistake_is_avoided_where_the_likeliest_diagnosis_makes_it(tmp_path: Path) -> None:
     stated = load(tmp_path, FILE)
     prob = np.array([[0.02, 0.0, 0.98], [0.001, 0.0, 0.999], [0.95, 0.05, 0.0], [0.4, 0.6, 0.0]])

@@ -134,6 +134,7 @@ def predict_run(config: Config) -> None:
             "posterior": scorecard.posterior(model) | {"overfit": None, "worth": None},
             "calibration": scorecard.calibration(model),
             "refused": [r._asdict() for r in records.refused],
+            "warnings": [w._asdict() for w in audit.misread(records, rows, model.statistics)],
             "provenance": provenance.describe(asdict(config), "", started),
         }
         found = _diagnosed(config, model, study, rows)
@@ -290,7 +291,13 @@ def _metrics(config: Config, records: Records, outcome: Outcome) -> dict[str, An
         },
         "calibration": scorecard.calibration(fitted.model),
         "refused": [r._asdict() for r in records.refused],
-        "warnings": [w._asdict() for w in audit.warnings(records, study.split)],
+        "warnings": [
+            w._asdict()
+            for w in (
+                *audit.warnings(records, study.split),
+                *audit.misread(records, rows, study.statistics),
+            )
+        ],
         "history": scorecard.history(fitted),
     }
 

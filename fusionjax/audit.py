@@ -1,4 +1,4 @@
-"""What in the records looks too good to be true, told before anybody believes the results.
+"""What in the records looks too good to be true or would be misread, told before it is believed.
 
 Give-aways are sought among training records only. Nothing here changes what a model sees.
 """
@@ -10,9 +10,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from fusionjax.card import SPLITS, Modality, TabularOptions, TextOptions
+from fusionjax.preprocess import tabular
 from fusionjax.preprocess.text import UNSPACED, redact
 from fusionjax.splits import Split, shared
 
@@ -23,6 +24,8 @@ GIVEAWAY = 0.98  # AUROC
 SUPPORT = 5  # records of the class, and of the rest
 CHANCE = 0.01  # that any of a modality's columns reaches such an AUROC without meaning
 ASSOCIATION = 0.3  # Cramér's V
+BEYOND = 0.2
+"""Of a column's numbers; one in a hundred lies beyond the limits by which training clips."""
 MOST_RECORDS = 4000
 MOST_WARNINGS = 5  # a modality
 
@@ -30,7 +33,7 @@ Onehot = Float[np.ndarray, "record class"]
 
 
 class Warning(NamedTuple):
-    """Something to look into: giveaway, duplicate or site, where it is, and what it means."""
+    """Something to look into and where: giveaway, duplicate, site, level or range."""
 
     kind: str
     where: str
@@ -57,6 +60,66 @@ def warnings(records: "Records", split: Split) -> tuple[Warning, ...]:
     - site: the site foretells the label, Cramér's V > .3.
     """
     return (*_giveaways(records, split), *_duplicates(records, split), *_sites(records, split))
+
+
+def misread(
+    records: "Records", rows: Int[np.ndarray, " row"], statistics: tuple[Any, ...]
+) -> tuple[Warning, ...]:
+    """What a model with these statistics cannot read in some records, a few thousand at most.
+
+    - level: a level that it does not know, in 5 records at least.
+    - range: a fifth of a column's numbers, and 5 at least, lie beyond those of training.
+    """
+    raws = [records.source[i] for i in rows[:: -(-len(rows) // MOST_RECORDS) or 1].tolist()]
+    found = []
+    for i, (modality, known) in enumerate(zip(records.card.modalities, statistics, strict=True)):
+        if isinstance(modality.options, TabularOptions) and raws:
+            mine = [raw[i] for raw in raws]
+            found += [
+                *_strange_levels(modality, mine, known),
+                *_strange_numbers(modality, mine, known),
+            ]
+    return tuple(found)
+
+
+def _strange_levels(
+    modality: Modality, raws: list[Any], known: tabular.Statistics
+) -> Iterator[Warning]:
+    assert isinstance(modality.options, TabularOptions)
+    for name, cells, levels in zip(
+        modality.options.categorical,
+        zip(*(raw[1] for raw in raws), strict=True),
+        known.levels,
+        strict=True,
+    ):
+        strange = Counter(cell for cell in cells if cell and cell not in levels)
+        named = ", ".join(map(repr, levels[:8])) + ", …" * (len(levels) > 8)
+        for level, count in strange.most_common(MOST_WARNINGS):
+            if count >= SUPPORT:
+                yield Warning(
+                    "level",
+                    modality.name,
+                    f"{name} = {level!r} is new to the model, in {count} of {len(raws)} records: "
+                    f"to it they have none of {named}. Spell levels alike.",
+                )
+
+
+def _strange_numbers(
+    modality: Modality, raws: list[Any], known: tabular.Statistics
+) -> Iterator[Warning]:
+    assert isinstance(modality.options, TabularOptions)
+    names = [name for name in modality.columns if name not in modality.options.categorical]
+    values = np.stack([raw[0] for raw in raws])
+    there = np.isfinite(values).sum(axis=0)
+    beyond = ((values < known.low) | (values > known.high)).sum(axis=0)
+    for j in np.flatnonzero((beyond >= SUPPORT) & (beyond > BEYOND * there)):
+        yield Warning(
+            "range",
+            modality.name,
+            f"{names[j]}: {beyond[j]} of {there[j]} numbers lie beyond {known.low[j]:.4g} to "
+            f"{known.high[j]:.4g}, where nearly all training records lie, and count as the nearer "
+            "end. Is it in the same unit?",
+        )
 
 
 def _giveaways(records: "Records", split: Split) -> Iterator[Warning]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from fusionjax import audit, card, splits
+from fusionjax import audit, card, preprocess, splits
 from fusionjax.card import SplitPlan
 
 LABELS = ("healthy", "pneumonia", "oedema")
@@ -68,6 +68,11 @@ def world(size: int = 400, seed: int = 0) -> World:
 
 
 def warned(w: World) -> tuple[audit.Warning, ...]:
+    records = joined(w)
+    return audit.warnings(records, splits.make(SplitPlan(), records.table))  # pyright: ignore
+
+
+def joined(w: World) -> Records:
     size = len(w.label)
     source = [
         (
@@ -91,8 +96,14 @@ def warned(w: World) -> tuple[audit.Warning, ...]:
             "digest": [";".join(part) for part in parts],
         }
     )
-    records = Records(CARD, table, source)
-    return audit.warnings(records, splits.make(SplitPlan(), table))  # pyright: ignore
+    return Records(CARD, table, source)
+
+
+def misread(before: World, after: World) -> tuple[audit.Warning, ...]:
+    """What a model of the first records cannot read in the second."""
+    columns = zip(*joined(before).source, strict=True)
+    statistics = tuple(map(preprocess.fit, CARD.modalities, columns))
+    return audit.misread(joined(after), np.arange(len(after.label)), statistics)  # pyright: ignore
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -203,6 +214,28 @@ def test_a_site_that_foretells_the_label():
     site = np.where((w.label == 0) | (np.arange(400) % 4 == 0), "north", "south")
     (warning,) = warned(w._replace(site=site))
     assert (warning.kind, warning.where) == ("site", "hospital")
+
+
+def test_nothing_is_misread_in_records_of_the_same_kind():
+    assert not misread(world(seed=0), world(size=2000, seed=1))
+
+
+def test_a_level_that_is_new_to_the_model():
+    new = world(seed=1)
+    new.sex[:20] = "F"
+    new.sex[20:24] = "unknown"
+    [one] = misread(world(), new)
+    assert (one.kind, one.where) == ("level", "labs")
+    assert one.message.startswith("sex = 'F' is new to the model, in 20 of 400 records")
+
+
+def test_numbers_in_another_unit():
+    new = world(seed=1)
+    [one] = misread(world(), new._replace(bnp=new.bnp * 100))
+    assert (one.kind, one.where) == ("range", "labs")
+    assert one.message.startswith("bnp: ")
+    assert "same unit" in one.message
+    assert not misread(world(), world(size=0))
 
 
 def test_cramers_v_is_one_for_the_same_and_nothing_for_a_site_a_patient():

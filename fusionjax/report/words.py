@@ -218,9 +218,13 @@ def _doubts(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     doubts = []
     if posterior.get("ok") is False:
         doubts.append("The posterior failed its diagnostics: do not trust its uncertainties.")
-    if warnings:
-        noun = count(len(warnings), "warning")
+    misread = sum(warning["kind"] in ("level", "range") for warning in warnings)
+    if len(warnings) > misread:
+        noun = count(len(warnings) - misread, "warning")
         doubts.append(f"{noun} about the data may make these figures too good: see below.")
+    if misread:
+        noun = count(misread, "warning")
+        doubts.append(f"By {noun} the model may misread these records: see below.")
     return tuple(doubts)
 
 

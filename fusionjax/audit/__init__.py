@@ -1,0 +1,19 @@
+"""What in the records looks too good to be true or would be misread, told before it is believed.
+
+Nothing here changes what a model sees.
+"""
+
+from fusionjax.audit.duplicates import duplicates
+from fusionjax.audit.giveaways import giveaways
+from fusionjax.audit.misread import misread
+from fusionjax.audit.sites import sites
+from fusionjax.audit.types import Warning
+from fusionjax.records.ingest import Records
+from fusionjax.splits import Split
+
+__all__ = ["Warning", "duplicates", "giveaways", "misread", "sites", "warnings"]
+
+
+def warnings(records: Records, split: Split) -> tuple[Warning, ...]:
+    """All that may make what is learnt from these records look too good."""
+    return (*giveaways(records, split), *duplicates(records, split), *sites(records, split))

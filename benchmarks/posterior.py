@@ -205,13 +205,18 @@ def keep(size: Size) -> None:
     files.write(REFERENCE, json.dumps(content | rounded) + "\n")
 
 
-def peer(name: str, size: Size) -> dict:
+def peer(name: str, size: Size, patience: float) -> dict:
     """Seconds of another sampler to 400 effective draws; four chains are a run.
 
-    Its effective size is its own estimate, unless there are several runs and moments to measure the
-    squared error of each chain by.
+    There are fewer runs than asked for where another would not end within `patience` seconds. The
+    effective size is the sampler's own estimate, unless there are as many chains as ours has runs
+    and moments to measure the squared error of each by.
     """
-    runs = list(getattr(samplers, name)(*records(size), range(size.peer_runs)))
+    runs, began = [], time.perf_counter()
+    for run in getattr(samplers, name)(*records(size), range(size.peer_runs)):
+        runs.append(run)
+        if (time.perf_counter() - began) * (1 + 1 / len(runs)) > patience:
+            break
     names = runs[0].theta
     theta = {k: np.concatenate([run.theta[k] for run in runs]) for k in names}
     r_hat, every, _ = mixing(theta | {k + "_squared": v**2 for k, v in theta.items()})
@@ -219,9 +224,9 @@ def peer(name: str, size: Size) -> dict:
     sampling = float(np.median([run.sampling for run in runs]))
     own, known = every / len(runs), kept(size)
     result = {"runs": len(runs), "r_hat": r_hat, "own_ess": own, "ess_worst": own}
-    if len(runs) > 1 and known is not None:
-        flat = np.concatenate([v.reshape(*v.shape[:2], -1) for v in theta.values()], axis=2)
-        chains = list(np.concatenate([flat, flat**2], axis=2))
+    flat = np.concatenate([v.reshape(*v.shape[:2], -1) for v in theta.values()], axis=2)
+    chains = list(np.concatenate([flat, flat**2], axis=2))
+    if len(chains) >= size.runs and known is not None:
         found = judged(chains, known)
         result |= found | {"ess_worst": len(chains) / len(runs) * found["ess_worst"]}
     to_400, own_to_400 = (warm + sampling * ENOUGH / ess for ess in (result["ess_worst"], own))
@@ -240,7 +245,7 @@ def apart(name: str, size: Size, cap: float | None, python: str = sys.executable
     call = [python, "-W", "ignore", "-m", "benchmarks.posterior", "--one", name]
     call += [f"--rows={size.rows}", f"--weights={size.weights}", f"--draws={size.draws}"]
     call += [f"--runs={size.runs}", f"--reference-draws={size.reference_draws}"]
-    call += [f"--peer-runs={size.peer_runs}"]
+    call += [f"--peer-runs={size.peer_runs}", f"--patience={0.9 * cap if cap else np.inf}"]
     try:
         done = subprocess.run(call, stdout=subprocess.PIPE, text=True, timeout=cap, check=False)
     except subprocess.TimeoutExpired:
@@ -281,6 +286,7 @@ def main() -> None:
     parser.add_argument("--reference", action="store_true", help="make the moments of this size")
     parser.add_argument("--reference-draws", type=int, default=1000, help="where none are kept")
     parser.add_argument("--one", choices=("ours", *PEERS), help=argparse.SUPPRESS)
+    parser.add_argument("--patience", type=float, default=np.inf, help=argparse.SUPPRESS)
     args = parser.parse_args()
     names = args.only
     amounts = args.runs, args.peer_runs, args.draws, args.reference_draws
@@ -292,7 +298,11 @@ def main() -> None:
         return
     if args.one:
         try:
-            print(json.dumps(ours(size) if args.one == "ours" else peer(args.one, size)))
+            print(
+                json.dumps(
+                    ours(size) if args.one == "ours" else peer(args.one, size, args.patience)
+                )
+            )
         except ModuleNotFoundError as error:
             print(json.dumps({"absent": error.name}))
         return

@@ -17,7 +17,7 @@ Another model's predictions of the same records are compared by `--against OTHER
 
 RUN gets predictions.csv (calibrated, with prediction sets), calibrator.json, metrics.json,
 report.html, and under drawn/ every number drawn as CSV. Seconds for thousands of records. Ten
-million, a tenth of them for validation, took 26 s and 1.1 GB on two idle cores: test records are
+million, a tenth of them for validation, took 30 s and 1.1 GB on two idle cores: test records are
 summed up, but eight bytes of each id and every validation record are kept in memory.
 """
 

@@ -1,7 +1,7 @@
 """Time to 400 effective draws of θ's posterior, all weights, against other samplers.
 
     python -m benchmarks.posterior [--smoke] [--peers PYTHON] [--rows 20000] [--weights 160]
-        [--cap 600] [--only numpyro ...]
+        [--cap 600] [--only numpyro ...] [--peer-runs 5]
 
 `auto` and each peer run in a fresh process on the same records and the same density, one after
 another. The whole takes `--cap` seconds at most: of what ours leaves NumPyro's NUTS may take half,
@@ -10,16 +10,17 @@ bound: `bounds` says how many times ours it took at least.
 
 Ours is measured over 20 runs by the squared error of its means of θ and θ² against moments of long
 chains of `nuts`. A peer is by the squared error of each of its chains where `--peer-runs 5` asks
-for 20 of them, else by its own estimate of its ESS, which favours it. The time is compilation,
-warm-up, and as much sampling as 400 take; `compile_s` is what XLA's compiler had of it, and
-`compiled_to_400_s` the rest. The worst of hundreds of effective sizes, each from 20 squared errors,
-lies far below the true one even for exact independent draws, since it is the largest of many errors
-that is looked at: `ess_of_exact_draws` is what such draws would show. It is taken as it stands.
+for 20 of them and time allows, else by its own estimate of its ESS, which favours it. The time is
+compilation, warm-up, and as much sampling as 400 take; `compile_s` is what XLA's compiler had of
+it, and `compiled_to_400_s` the rest. The worst of hundreds of effective sizes, each from 20 squared
+errors, lies far below the true one even for exact independent draws, since it is the largest of
+many errors that is looked at: `ess_of_exact_draws` is what such draws would show. It is taken as it
+stands.
 
 The moments lie in `results/posterior_reference.json` for one size, made by `--reference`. For
 others they are made on the way, from `--reference-draws` in each of four chains; with 0 ours is
 measured by the effective number of its weights, its own estimate as a peer's is. `--peers` is a
-Python with blackjax and nutpie; those that are absent are named.
+Python with blackjax and nutpie beside what FusionJAX needs; those that are absent are named.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,12 +38,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jaxtyping import Float
 
 from benchmarks.peers import samplers
 from benchmarks.peers.samplers import compiler
 from fusionjax import files
-from fusionjax.posterior import Observations, Posterior, auto, nuts, observe
+from fusionjax.posterior import Observations, auto, nuts, observe
 from fusionjax.posterior.certificate import mixing
 
 PEERS = ("numpyro", "numpyro_dense", "blackjax", "nutpie")
@@ -88,11 +91,13 @@ def records(size: Size) -> tuple[Observations, jax.Array]:
     return observe(tuple(features), presence, jnp.asarray(label), 3), jnp.full(3, -np.log(3.0))
 
 
-def quantities(found: Posterior) -> Float[np.ndarray, "draw quantity"]:
+def quantities(
+    theta: Iterable[Float[Array | np.ndarray, "*draw class _"]],
+) -> Float[np.ndarray, "*draw quantity"]:
     """Draws of all weights and of their squares, side by side."""
-    parts = [np.asarray(t, float).reshape(len(t), -1) for t in found.theta]
-    theta = np.concatenate(parts, axis=1)
-    return np.concatenate([theta, theta**2], axis=1)
+    parts = [np.asarray(t, float) for t in theta]
+    flat = np.concatenate([t.reshape(*t.shape[:-2], -1) for t in parts], axis=-1)
+    return np.concatenate([flat, flat**2], axis=-1)
 
 
 def ours(size: Size) -> dict:
@@ -105,7 +110,7 @@ def ours(size: Size) -> dict:
             started = time.perf_counter()
             found = auto.fit(key, observations, bias, draws=size.draws)
             seconds.append(time.perf_counter() - started)
-            drawn.append(quantities(found))
+            drawn.append(quantities(found.theta))
     warm, certificate = float(np.median(seconds[1:])), found.certificate
     result: dict[str, Any] = {
         "engine": certificate.engine,
@@ -180,7 +185,7 @@ def kept(size: Size) -> Reference | None:
 def long_chains(observations: Observations, bias: jax.Array, draws: int) -> Reference:
     """By `nuts`; the variance of a mean is that of the means of batches."""
     found = nuts.fit(jax.random.key(99), observations, bias, draws=draws, warmup=500)
-    flat = quantities(found)
+    flat = quantities(found.theta)
     chains = flat.reshape(found.chains, -1, flat.shape[1])
     batches = np.array([part.mean(1) for part in np.array_split(chains, BATCHES, axis=1)])
     noise = batches.reshape(-1, flat.shape[1]).var(0, ddof=1) / (BATCHES * found.chains)
@@ -217,17 +222,14 @@ def peer(name: str, size: Size, patience: float) -> dict:
         runs.append(run)
         if (time.perf_counter() - began) * (1 + 1 / len(runs)) > patience:
             break
-    names = runs[0].theta
-    theta = {k: np.concatenate([run.theta[k] for run in runs]) for k in names}
-    r_hat, every, _ = mixing(theta | {k + "_squared": v**2 for k, v in theta.items()})
+    chains = np.concatenate([quantities(run.theta.values()) for run in runs])
+    r_hat, every, _ = mixing({"quantities": chains})
     warm, compiling = runs[0].warm, runs[0].compiling
     sampling = float(np.median([run.sampling for run in runs]))
     own, known = every / len(runs), kept(size)
     result = {"runs": len(runs), "r_hat": r_hat, "own_ess": own, "ess_worst": own}
-    flat = np.concatenate([v.reshape(*v.shape[:2], -1) for v in theta.values()], axis=2)
-    chains = list(np.concatenate([flat, flat**2], axis=2))
     if len(chains) >= size.runs and known is not None:
-        found = judged(chains, known)
+        found = judged(list(chains), known)
         result |= found | {"ess_worst": len(chains) / len(runs) * found["ess_worst"]}
     to_400, own_to_400 = (warm + sampling * ENOUGH / ess for ess in (result["ess_worst"], own))
     return result | {

@@ -14,9 +14,13 @@ MEND = "Give predictions of the same records, with the same ids and labels."
 
 
 class Rival(NamedTuple):
-    """The predictions of a whole file; the classes are in the order of the other file."""
+    """The predictions of a whole file by key; the classes are in the order of the other file.
+
+    `row` counts records as the file has them.
+    """
 
     path: Path
+    row: Int[np.ndarray, " n"]
     key: Int[np.ndarray, " n"]
     label: Int[np.ndarray, " n"]
     prob: Float[np.ndarray, "n class"]
@@ -41,16 +45,16 @@ def read(path: Path, shape: Layout, tests: int) -> Rival:
     )
     if fault := predictions.repeated(other, key):
         raise fault
-    return Rival(path, key, label, prob)
+    row = np.argsort(key)
+    return Rival(path, row, key[row], label[row], prob[row])
 
 
 def matched(
     rival: Rival, shape: Layout, block: Block, rows: Int[np.ndarray, " m"]
 ) -> Float[np.ndarray, "m class"]:
     """Its probabilities of some rows of a block. Raises RecordError where id or label differ."""
-    order = np.argsort(rival.key)
-    place = np.searchsorted(rival.key, block.key[rows], sorter=order)
-    at = order[np.minimum(place, len(order) - 1)]
+    place = np.searchsorted(rival.key, block.key[rows])
+    at = np.minimum(place, len(rival.key) - 1)
     for name in ("key", "label"):
         differs = getattr(rival, name)[at] != getattr(block, name)[rows]
         if differs.any():
@@ -60,6 +64,6 @@ def matched(
                 problem = f"has no record with the id of row {row} of {shape.path.name}"
                 raise RecordError(rival.path, None, "id", problem, MEND)
             problem = f"is another than in row {row} of {shape.path.name}"
-            own = predictions.row_of(rival.path, int(at[first]))
+            own = predictions.row_of(rival.path, int(rival.row[at[first]]))
             raise RecordError(rival.path, own, "label", problem, MEND)
     return rival.prob[at]

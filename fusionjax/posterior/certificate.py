@@ -61,8 +61,8 @@ def verdict(
 
     `log_ratio` are the log importance weights of independent draws, from which come k̂, and their
     effective number, which must be `least_share` of them; `carried` is how many of the points that
-    τ was integrated over carry the weight. `started` is what `time.perf_counter()`
-    was when the engine began.
+    τ was integrated over carry the weight. `started` is what `time.perf_counter()` was when the
+    engine began.
     """
     shape, share, excess, limit = None, None, 0.0, 0.7
     if log_ratio is not None:

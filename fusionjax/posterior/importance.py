@@ -12,7 +12,7 @@ from fusionjax.keys import split
 from fusionjax.posterior import newton, proposals, psis
 from fusionjax.posterior.certificate import verdict
 from fusionjax.posterior.proposals import Groundwork
-from fusionjax.posterior.scales import describe
+from fusionjax.posterior.scales import carried, describe
 from fusionjax.posterior.types import Observations, Posterior
 from fusionjax.types import Key
 
@@ -53,7 +53,7 @@ def sample(
         ground.started,
         ess_bulk=psis.effective(log_weight),
         log_ratio=found.log_ratio,
-        carried=psis.effective(ground.scales.log_weight),
+        carried=carried(ground.scales),
         likelihood_evaluations=ground.scales.evaluations + count,
         notes=(describe(ground.scales), f"{draws} draws resampled from {count} {kind}"),
     )

@@ -11,10 +11,10 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from fusionjax.keys import generator, split
-from fusionjax.posterior import newton, proposals, psis
+from fusionjax.posterior import newton, proposals
 from fusionjax.posterior.certificate import mixing, verdict
 from fusionjax.posterior.proposals import Groundwork
-from fusionjax.posterior.scales import describe
+from fusionjax.posterior.scales import carried, describe
 from fusionjax.posterior.types import Observations, Posterior
 from fusionjax.types import Key
 
@@ -59,7 +59,7 @@ def sample(key: Key, ground: Groundwork, *, draws: int, proposed: int) -> Poster
         r_hat=r_hat,
         ess_bulk=bulk,
         ess_tail=tail,
-        carried=psis.effective(ground.scales.log_weight),
+        carried=carried(ground.scales),
         accept=float(np.mean(kept[:, 1:] != kept[:, :-1])),
         likelihood_evaluations=ground.scales.evaluations + level.size,
         notes=(describe(ground.scales), f"{level.size} proposals in {CHAINS} chains"),

@@ -10,10 +10,10 @@ from jax import Array
 from jaxtyping import Float
 
 from fusionjax.keys import split
-from fusionjax.posterior import newton, proposals, psis
+from fusionjax.posterior import newton, proposals
 from fusionjax.posterior.certificate import verdict
 from fusionjax.posterior.proposals import Groundwork
-from fusionjax.posterior.scales import describe
+from fusionjax.posterior.scales import carried, describe
 from fusionjax.posterior.types import Observations, Posterior
 from fusionjax.types import Key
 
@@ -42,7 +42,7 @@ def sample(key: Key, ground: Groundwork, *, draws: int) -> Posterior:
         ground.started,
         log_ratio=found.log_ratio,
         least_share=0.5,
-        carried=psis.effective(ground.scales.log_weight),
+        carried=carried(ground.scales),
         likelihood_evaluations=ground.scales.evaluations + draws,
         notes=(describe(ground.scales),),
     )

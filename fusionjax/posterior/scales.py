@@ -55,10 +55,14 @@ class Scales(NamedTuple):
     evaluations: int
 
 
+def carried(scales: Scales) -> float:
+    """How many of the points carry the weight."""
+    return psis.effective(scales.log_weight)
+
+
 def describe(scales: Scales) -> str:
     """For a certificate's notes."""
-    points, carried = len(scales.tau), psis.effective(scales.log_weight)
-    return f"τ integrated over {points} points, {carried:.0f} effective"
+    return f"τ integrated over {len(scales.tau)} points, {carried(scales):.0f} effective"
 
 
 class _Proposal(NamedTuple):

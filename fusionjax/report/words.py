@@ -218,13 +218,13 @@ def _doubts(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     doubts = []
     if posterior.get("ok") is False:
         doubts.append("The posterior failed its diagnostics: do not trust its uncertainties.")
-    misread = sum(warning["kind"] in ("level", "range") for warning in warnings)
+    misread = sum(warning.get("kind") in ("level", "range") for warning in warnings)
     if len(warnings) > misread:
         noun = count(len(warnings) - misread, "warning")
         doubts.append(f"{noun} about the data may make these figures too good: see below.")
     if misread:
         noun = count(misread, "warning")
-        doubts.append(f"By {noun} the model may misread these records: see below.")
+        doubts.append(f"The model may misread these records, {noun} say: see below.")
     return tuple(doubts)
 
 

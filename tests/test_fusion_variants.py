@@ -31,7 +31,8 @@ QUICK: dict[str, Any] = {
 
 # Whose parameters are all a modality's own, or nobody's: turning the modalities round turns them.
 TURNABLE = {
-    *("log-linear", "log opinion pool, scalar", "log opinion pool, class", "reliability 0.9"),
+    *("log-linear", "log opinion pool, scalar", "log opinion pool, class"),
+    *("reliability 0.9", "reliability, learned"),
     *("mean of probabilities", "mean of logits", "product of experts", "corrected product"),
     *("stacking", "majority vote", "sum", "mean", "maximum", "product", "deep sets"),
     *("latent product", "latent mixture", "FiLM", "low-rank tensor", "energy weighted"),
@@ -39,7 +40,8 @@ TURNABLE = {
 }
 # Whose parameters a class has are rows of θ, of a decoder or nothing.
 RELABELLED = {
-    *("log-linear", "reliability 0.9", "mean of probabilities", "mean of logits"),
+    *("log-linear", "reliability 0.9", "reliability, learned"),
+    *("mean of probabilities", "mean of logits"),
     *("product of experts", "corrected product", "majority vote", "latent product"),
     *("latent mixture", "mixture of experts", "energy weighted", "TMC", "ECML"),
 }

@@ -36,7 +36,7 @@ from fusionjax.fusion.opinion.mean_logit import mean_logit
 from fusionjax.fusion.opinion.mean_probability import mean_probability
 from fusionjax.fusion.opinion.product_of_experts import product_of_experts
 from fusionjax.fusion.opinion.stacking import stacking
-from fusionjax.fusion.reliability import reliability
+from fusionjax.fusion.reliability import Prior, reliability
 from fusionjax.fusion.representation.concat_linear import concat_linear
 from fusionjax.fusion.representation.deep_sets import deep_sets
 from fusionjax.fusion.representation.embracenet import embracenet
@@ -81,6 +81,13 @@ def _believed(pi: float, bias: Bias, modalities: int) -> Fusion:
     return reliability(bias, jnp.full(modalities, pi))
 
 
+def _gated(bias: Bias, modalities: int) -> Fusion:
+    """The prior of π weighs as much as one record in ten: enough that no gate runs off to 1."""
+    prior = Prior()
+    start = jnp.full(modalities, prior.believed / (prior.believed + prior.doubted))
+    return reliability(bias, start, prior, records=round(prior.believed + prior.doubted))
+
+
 def _blended(bias: Bias, modalities: int) -> Fusion:
     """Equal weights: no gradient blending, which would learn them from an earlier run."""
     return blending(concat_mlp(bias), jnp.full(1 + modalities, 1 / (1 + modalities)))
@@ -92,6 +99,7 @@ VARIANTS: tuple[Variant, ...] = (
     _plain("log opinion pool, class", "log-linear", lambda b: log_opinion_pool(b, "class")),
     Variant("reliability 0.9", "log-linear", partial(_believed, 0.9)),
     Variant("reliability 0.6", "log-linear", partial(_believed, 0.6)),
+    Variant("reliability, learned", "log-linear", _gated),
     _plain("pairwise experts", "log-linear", pairwise_experts),
     _plain("mean of probabilities", "opinion", mean_probability),
     _plain("mean of logits", "opinion", mean_logit),

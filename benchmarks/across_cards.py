@@ -8,8 +8,10 @@ the least mean validation NLL, which test records had no part in. Its rank by te
 contenders is averaged over seeds, with a 95 % interval that resamples seeds: seeds share patients,
 so it says how far other splits might move the rank and not how far other patients would. The same
 validation means choose one fusion for all seeds, beside the choice that each seed makes for itself;
-where splits are drawn anew, one seed's validation records are partly another's test records. Writes
-`variants.json` in FOLDER, benchmarks/results unless given, draws the ranks, and ends with one line.
+where splits are drawn anew, one seed's validation records are partly another's test records. Every
+row keeps what it cost and its scores as modalities go missing, one a scenario. Writes
+`variants.json` in FOLDER, benchmarks/results unless given, where cards that no RUN is of stay as
+they were; draws the ranks, and ends with one line.
 """
 
 import argparse
@@ -28,7 +30,12 @@ from fusionjax import files
 from fusionjax.report.palette import FOR, QUIET
 
 RESULTS = Path(__file__).parent / "results"
-KEPT = ("name", "family", "intervals", "means", "spread", "validation_nll", "mean_rank", "differs")
+KEPT = (
+    *("name", "family", "intervals", "means", "spread", "validation_nll", "mean_rank", "differs"),
+    *("verdict", "cost"),
+)
+UNDER_LOSS = ("accuracy", "auroc", "nll")
+"""Scores that are kept for every scenario."""
 UNCHOSEN = ("chosen", "single", "baseline")
 """What is no fusion, and so no choice of validation's."""
 RESAMPLES = 2000
@@ -44,7 +51,7 @@ def read(run: Path) -> dict[str, Any]:
     table = scores.pivot(index="contender", columns="seed", values="value")
     rank = pd.DataFrame(rankdata(table.to_numpy(), axis=0), index=table.index)
     rows = [kept(row, rank) for row in content["rows"]]
-    about = {key: content[key] for key in ("records", "seeds", "best", "chosen")}
+    about = {key: content[key] for key in ("records", "seeds", "best", "chosen", "scenarios")}
     budget = content["config"]["budget"] | {"encoders": content["config"]["encoders"]}
     return {
         "data": content["data"],
@@ -67,10 +74,16 @@ def families(rows: list[dict[str, Any]]) -> list[str]:
 def kept(row: dict[str, Any], rank: pd.DataFrame) -> dict[str, Any]:
     """A row without curves; its rank has an interval too, unless it is a choice."""
     found = {key: row[key] for key in KEPT}
+    found["under_loss"] = {m: shortened(row["scenarios"][m]) for m in UNDER_LOSS}
     if row["name"] in rank.index:
         over_seeds = interval(rank.loc[row["name"]].to_numpy(float))
         found["intervals"] = row["intervals"] | {"rank": [round(x, 2) for x in over_seeds]}
     return found
+
+
+def shortened(values: list[float | None]) -> list[float | None]:
+    """To four digits."""
+    return [None if value is None else float(f"{value:.4g}") for value in values]
 
 
 def ranked(family: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -127,6 +140,14 @@ def draw(cards: list[dict[str, Any]], file: Path) -> None:
     figure.savefig(file, dpi=150)
 
 
+def merged(out: Path, read_now: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cards of the result in `out`, each replaced by what was read of it now; new ones last."""
+    now = {card["data"]: card for card in read_now}
+    file = out / "variants.json"
+    before = json.loads(file.read_text())["cards"] if file.exists() else []
+    return list(({card["data"]: card for card in before} | now).values())
+
+
 def keep(cards: list[dict[str, Any]], out: Path, figure: Path | None) -> None:
     """Writes the result, and the figure if it is asked for."""
     content = {"benchmark": "across_cards", "cards": cards}
@@ -147,7 +168,7 @@ def main() -> None:
     if arguments.smoke or not arguments.runs:
         cards = json.loads((RESULTS / "variants.json").read_text())["cards"]
     else:
-        cards = [read(run) for run in arguments.runs]
+        cards = merged(arguments.out, [read(run) for run in arguments.runs])
         keep(cards, arguments.out, arguments.figure)
     for card in cards:
         for family, one in sorted(card["families"].items(), key=lambda each: each[1]["rank"]):

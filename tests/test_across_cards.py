@@ -26,6 +26,9 @@ def run(tmp_path: Path) -> Path:
             "validation_nll": VALID[name],
             "mean_rank": None,
             "differs": False,
+            "verdict": "no difference",
+            "cost": {"parameters": 6},
+            "scenarios": {m: [0.412345, None] for m in across_cards.UNDER_LOSS},
         }
         for name, values in NLL.items()
     ]
@@ -66,7 +69,17 @@ def test_a_family_is_spoken_for_by_the_variant_that_validation_likes_best(run: P
     value, low, high = rows["mean"]["intervals"]["rank"]
     assert low < value < high
     assert "rank" not in rows["chosen by validation"]["intervals"]
+    assert rows["mean"]["cost"] == {"parameters": 6}
+    assert rows["mean"]["under_loss"]["auroc"] == [0.4123, None]
     json.dumps(found, allow_nan=False)
+
+
+def test_cards_that_were_not_run_again_stay(run: Path, tmp_path: Path) -> None:
+    out, found = tmp_path / "results", across_cards.read(run)
+    across_cards.keep([{"data": "many"}, found | {"seeds": 1}], out, None)
+    many, few = across_cards.merged(out, [found])
+    assert many == {"data": "many"}
+    assert (few["data"], few["seeds"]) == ("few", 3)
 
 
 def test_the_figure_is_drawn(run: Path, tmp_path: Path) -> None:

@@ -377,15 +377,18 @@ _half_slope = jax.jit(half_log_det_slope)
 
 @jax.jit
 def _gains(change, centre, observations, bias):
-    turned = (change @ zero_sum_basis(len(bias)).T).transpose(1, 0, 2)
+    energy = change @ zero_sum_basis(len(bias)).T
+    # Only differences between classes count: the last class's product is spared.
+    turned = (energy[..., :-1] - energy[..., -1:]).transpose(1, 2, 0)
 
     def term(block):
         design, at = _design(block), jax.nn.log_softmax(_energy(centre, block, bias), axis=1)
         flat = turned.reshape(design.shape[1], -1).astype(design.dtype)
         shift = jnp.matmul(design, flat, precision="highest")
         shift = shift.reshape(len(design), *turned.shape[1:])
-        log_z = jax.nn.logsumexp(at.astype(shift.dtype)[:, None, :] + shift, axis=2)
-        own = jnp.sum(block.onehot.astype(shift.dtype)[:, None, :] * shift, axis=2)
+        shift = jnp.pad(shift, ((0, 0), (0, 1), (0, 0)))
+        log_z = jax.nn.logsumexp(at.astype(shift.dtype)[:, :, None] + shift, axis=1)
+        own = jnp.sum(block.onehot.astype(shift.dtype)[:, :, None] * shift, axis=1)
         return _double(block.weight) @ _double(own - log_z)
 
     return over_rows(term, observations)

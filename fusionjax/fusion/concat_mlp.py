@@ -14,10 +14,10 @@ from fusionjax.types import Features, Fusion, Key, Params
 def concat_mlp(bias: Float[Array, " class"], hidden: int = 64) -> Fusion:
     """log P(y | X) = log softmax(b + MLP(o_1 F_1, …, o_M F_M, o)), one hidden layer of `hidden`.
 
-    Early fusion in the words of Baltrušaitis, Ahuja and Morency (2019), with GELU (Hendrycks and
-    Gimpel 2016); presence bits tell 0 from missing (Lipton, Kale and Wetzel 2016). The last layer
-    starts at 0, where the model gives the prior; a record with no modality gets the prior exactly,
-    whatever the weights.
+    Early fusion in the words of Baltrušaitis, Ahuja and Morency (2019, section 6.1), with GELU
+    (Hendrycks and Gimpel 2016); presence bits tell 0 from missing (Lipton, Kale and Wetzel 2016).
+    The last layer starts at 0, where the model gives the prior; a record with no modality gets the
+    prior exactly, whatever the weights.
     """
     mlp = nn.Sequential(
         [nn.Dense(hidden), nn.gelu, nn.Dense(len(bias), kernel_init=nn.initializers.zeros)]

@@ -19,7 +19,8 @@ def log_linear(bias: Float[Array, " class"], kind: Kind = "full") -> Fusion:
 
     The multinomial logit (McFadden 1974) with a term for each modality, whose differences between
     classes are weights of evidence (Good 1950). On log-probabilities θ holds the exponents of a
-    logarithmic opinion pool (Genest and Zidek 1986). A departure: a missing modality has no term.
+    logarithmic opinion pool (Genest and Zidek 1986, eq. 3.11), but need not sum to 1. A departure:
+    a missing modality has no term.
 
     `kind` is what θ_i is. "full" weighs the features, [class, p_i], and starts near 0, where the
     model gives the prior. "class" and "scalar" weigh the class scores of modality i, which are then

@@ -11,9 +11,9 @@ Given r this is an exact log-linear model; the sum over all 2^M patterns r facto
     P(y | X) ∝ P(y) Π_i (1 − π_i + ρ_{i,y}),    ρ_{i,y} = π_i P_i(y | X_i)/P(y)
 
 π = 0 gives the prior, and so does a missing modality; π = 1 the prior-corrected product of
-experts (Bordley 1982), which is log-linear fusion with the same θ. To leave a source out with
-probability 1 − π is how Shafer (1976) discounts beliefs; the sum over patterns is derived here, not
-taken from a paper.
+experts (Kittler et al. 1998, eq. 7), which is log-linear fusion with the same θ. To leave a source
+out with probability 1 − π is how Shafer (1976) discounts beliefs; the sum over patterns is derived
+here, not taken from a paper.
 
 The product counts twice what two modalities both say. Where a joint model of all that is present is
 at hand, it may speak for the one pattern in which all of it is believed: that pattern keeps its

@@ -15,8 +15,8 @@ from fusionjax.types import Features, Fusion
 def bottleneck(
     bias: Float[Array, " class"], width: int = 32, depth: int = 2, between: int = 4
 ) -> Fusion:
-    """MBT (Nagrani et al. 2021): in each block modality i sees [x_i, x_fsn] alone, and the
-    `between` tokens x_fsn that it leaves are averaged over the present modalities.
+    """MBT (Nagrani et al. 2021): in each block modality i sees [x_i, x_fsn] alone (eq. 8), and the
+    `between` tokens x_fsn that it leaves are averaged over the present modalities (eq. 9).
 
     Scores are those of the mean of the present modalities' class tokens: the mean of their scores,
     as in the paper. Fusion begins with the first block, since encoders have gone before.

@@ -15,9 +15,10 @@ from fusionjax.types import Features, Fusion
 def cross_attention(bias: Float[Array, " class"], width: int = 32, heads: int = 4) -> Fusion:
     """Scores from Σ_i o_i mean over tokens of (x_i + attention(x_i, x_others)), each i its weights.
 
-    The crossmodal attention of MulT (Tsai et al. 2019), one block deep. A departure:
+    The crossmodal attention of MulT (Tsai et al. 2019, section 3.1), one block deep. Departures:
     MulT has a transformer for each ordered pair of modalities, here one for each modality asks all
-    the others at once, so that the cost grows as the number of modalities and not as its square.
+    the others at once, so that the cost grows as the number of modalities and not as its square;
+    and the convolutions and positions before it, and the self-attention after it, are left out.
     """
     return from_linen(CrossAttention(width, heads, len(bias)), bias)
 

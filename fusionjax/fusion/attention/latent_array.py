@@ -17,8 +17,8 @@ def latent_array(
 ) -> Fusion:
     """`depth` times: the latents cross-attend to all tokens, then attend to each other.
 
-    Perceiver (Jaegle et al. 2021), with new weights for every cross-attention. Scores
-    are a linear layer on the mean of the latents.
+    Perceiver (Jaegle et al. 2021, section 3.1), with new weights for every cross-attention and one
+    block of self-attention after each. Scores are a linear layer on the mean of the latents.
     """
     return from_linen(LatentArray(width, depth, latents, len(bias)), bias)
 

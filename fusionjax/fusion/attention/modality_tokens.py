@@ -15,8 +15,8 @@ from fusionjax.types import Features, Fusion
 def modality_tokens(bias: Float[Array, " class"], width: int = 32, depth: int = 2) -> Fusion:
     """Scores from a class token that attends, with the modalities W_i F_i, through `depth` blocks.
 
-    Vaswani et al. (2017) with a class token (Devlin et al. 2019), norms first. The intercept in W_i
-    stands for an embedding of the modality's name.
+    The encoder of Vaswani et al. (2017, section 3.1) with a class token (Devlin et al. 2019), norms
+    first. The intercept in W_i stands for an embedding of the modality's name.
     """
     return from_linen(ModalityTokens(width, depth, len(bias)), bias)
 

@@ -8,6 +8,6 @@
 
 With K classes and S = K + Σ_y e_y, class y is believed b_y = e_y/S, and u = K/S is left to nobody;
 P(y) = b_y + u a_y. The papers' base rate a is uniform; here it is the prior, so that a record with
-nothing gets the prior (Jøsang 2016, "Subjective Logic", multinomial opinions). A modality that is
-missing has e = 0, u = 1.
+nothing gets the prior (Jøsang 2016, "Subjective Logic", section 3.5). A modality that is missing
+has e = 0, u = 1.
 """

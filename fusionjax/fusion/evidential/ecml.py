@@ -21,10 +21,11 @@ from fusionjax.types import Features, Fusion, Key, Params
 def ecml(bias: Float[Array, " class"], penalty: float = 0.1, conflict: float = 1.0) -> Fusion:
     """ECML (Xu et al. 2024): conflictive opinion aggregation, which averages the evidence.
 
-    The loss is the mean of those of the combined opinion and of each modality's, plus `conflict`
-    times the conflictive degree. Departures: those of TMC; and all present modalities weigh the
-    same, as in the paper's formula for several views, while the published program averages
-    the running mean with the next view, so that the last view counts half.
+    Proposition 1 says that it does, for two views. The loss is the mean of those of the combined
+    opinion and of each modality's, as in the published program (the paper adds them up), plus
+    `conflict` times the conflictive degree. Departures: those of TMC; and all present modalities
+    weigh the same, while the rule for two views, applied in turn as the published program does,
+    lets the last view count half.
     """
 
     def init(key: Key, features: tuple[Features, ...]) -> Params:
@@ -61,7 +62,8 @@ def conflictive_degree(
 ) -> Float[Array, " batch"]:
     """Σ_i Σ_{j≠i} ½ Σ_y |P_i(y) − P_j(y)| · (1 − u_i)(1 − u_j) / (n − 1), n modalities present.
 
-    How far the projected probabilities of two opinions are apart, as far as both are certain.
+    How far the projected probabilities of two opinions are apart, as far as both are certain: of
+    each pair the degree of conflict of Jøsang (2016, eqs. 4.61 to 4.63).
     """
     alpha = concentration(evidence, log_prior)
     prob = alpha / jnp.sum(alpha, axis=2, keepdims=True)

@@ -15,7 +15,8 @@ from fusionjax.types import Features, Fusion, Key, Params
 def etmc(bias: Float[Array, " class"], penalty: float = 0.1) -> Fusion:
     """ETMC (Han et al. 2022): TMC with a pseudo-view whose evidence reads all features at once.
 
-    Departures as for TMC. The pseudo-view is there where any modality is.
+    "Trusted multi-view classification with dynamic evidential fusion". Departures as for TMC. The
+    pseudo-view is there where any modality is.
     """
 
     def init(key: Key, features: tuple[Features, ...]) -> Params:

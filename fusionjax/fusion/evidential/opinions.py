@@ -38,7 +38,7 @@ def gathered(
 
 
 def opinion(evidence: Evidence) -> Opinion:
-    """b = e/S, u = K/S, S = K + Σ_y e_y (subjective logic, Jøsang 2016; as in TMC)."""
+    """b = e/S, u = K/S, S = K + Σ_y e_y (Jøsang 2016, section 3.5; as in TMC)."""
     classes = evidence.shape[-1]
     strength = classes + jnp.sum(evidence, axis=-1)
     return Opinion(evidence / strength[..., None], classes / strength)

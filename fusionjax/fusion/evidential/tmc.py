@@ -21,9 +21,10 @@ MOST = 60.0
 def tmc(bias: Float[Array, " class"], penalty: float = 0.1) -> Fusion:
     """TMC (Han et al. 2021): evidence e_i = softplus(θ_i F_i), Dempster's rule, the losses of all.
 
-    The loss is that of the combined opinion and of each modality's. Departures: the base
-    rate is the prior; `penalty` on misleading evidence is constant, where the paper raises it from
-    0 to 1 over the epochs; one linear layer collects the evidence, since encoders have gone before.
+    Opinions are combined by the rule of their definition 3.1. The loss is that of the combined
+    opinion and of each modality's. Departures: the base rate is the prior; `penalty` on misleading
+    evidence is constant, where the paper raises it from 0 to 1 over the epochs; one linear layer
+    collects the evidence, since encoders have gone before.
     """
 
     def init(key: Key, features: tuple[Features, ...]) -> Params:

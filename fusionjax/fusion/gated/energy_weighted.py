@@ -16,11 +16,12 @@ def energy_weighted(bias: Float[Array, " class"], ranking: float = 1.0) -> Fusio
     """log P(y | X) = b_y + Σ_i o_i w_i f_{i,y} − log Z, w_i = log Σ_y exp(f_{i,y}) / 10.
 
     QMF (Zhang et al. 2023, "Provable dynamic fusion for low-quality multimodal data"): the weight
-    is the negative energy of modality i's logits f_i, no gradient flows through it, and the loss
-    adds each modality's own and a correctness ranking loss (Moon et al. 2020), by which the record
-    of the batch that is predicted better must have the higher weight. Departures: the prior is not
-    weighed, f_i = θ_i F_i in the zero-sum gauge; and "predicted better" is the expert's present
-    P_i(label), not its mean over past epochs. `ranking` weighs that loss.
+    is the negative energy of modality i's logits f_i (eqs. 9 and 13; a tenth of it, as in the
+    authors' program), no gradient flows through it, and the loss adds each modality's own and a
+    correctness ranking loss (eqs. 14 to 18), by which the record of the batch that is predicted
+    better must have the higher weight. Departures: the prior is not weighed, f_i = θ_i F_i in the
+    zero-sum gauge; and "predicted better" is the expert's present P_i(label), not its mean loss
+    over past epochs. `ranking` weighs that loss.
     """
 
     def init(key: Key, features: tuple[Features, ...]) -> Params:
@@ -76,7 +77,8 @@ def misranked(
 ) -> Float[Array, " batch"]:
     """Σ_i max(0, |Δκ| − sign(Δκ) Δw), Δ between a record and the next one of the batch.
 
-    κ is `right`, how well modality i alone predicts. Only pairs that both have modality i count.
+    The correctness ranking loss of Moon et al. (2020, eq. 2), on the pairs of their section 3.3. κ
+    is `right`, how well modality i alone predicts. Only pairs that both have modality i count.
     """
     gap = right - jnp.roll(right, -1, axis=0)
     lead = weight - jnp.roll(weight, -1, axis=0)

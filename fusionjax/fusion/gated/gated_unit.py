@@ -12,9 +12,10 @@ from fusionjax.types import Features, Fusion
 
 
 def gated_unit(bias: Float[Array, " class"], width: int = 32) -> Fusion:
-    """h = Σ_i o_i σ(V_i [F_1, …, F_M]) ⊙ tanh(W_i F_i) (Arevalo et al. 2017, GMU).
+    """h = Σ_i o_i σ(V_i [F_1, …, F_M]) ⊙ tanh(W_i F_i) (Arevalo et al. 2017, GMU, figure 2a).
 
-    The form for more than two modalities, where gates need not sum to 1. Scores are linear in h.
+    The form for more than two modalities, where gates need not sum to 1; the equations of the paper
+    are those of its figure 2b, where they do. Scores are linear in h.
     """
     return from_linen(GatedUnit(width, len(bias)), bias)
 

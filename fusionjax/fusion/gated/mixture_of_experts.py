@@ -19,8 +19,9 @@ NEVER = -1e9
 def mixture_of_experts(bias: Float[Array, " class"]) -> Fusion:
     """P(y | X) = Σ_i g_i(X) P_i(y | X_i), g = softmax of V [F_1, …, F_M] over present modalities.
 
-    Jacobs et al. (1991), trained on the likelihood of the mixture. Experts see their modality
-    alone, the gate sees all; both are linear, and start where every expert has the same share.
+    Jacobs et al. (1991), trained on the likelihood of the mixture (eq. 1.3). Departures: class
+    probabilities stand for their Gaussian densities; and experts see their modality alone, while
+    the gate sees all. Both are linear, and start where every expert has the same share.
     """
 
     def init(key: Key, features: tuple[Features, ...]) -> Params:

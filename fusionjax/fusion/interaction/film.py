@@ -13,9 +13,9 @@ from fusionjax.types import Features, Fusion
 def film(bias: Float[Array, " class"], width: int = 32) -> Fusion:
     """A perceptron on Σ_i o_i ((1 + γ_i) ⊙ z_i + β_i), (γ_i, β_i) = A_i Σ_{j≠i} o_j gelu(W_j F_j).
 
-    Feature-wise linear modulation (Perez et al. 2018), γ as the difference from 1. The paper
-    conditions one network on one input; here each modality is conditioned on the sum of the others,
-    and with no other it is left as it is.
+    Feature-wise linear modulation (Perez et al. 2018, eq. 2), γ as the difference from 1 (eq. 3 of
+    the appendix). The paper conditions one network on one input; here each modality is conditioned
+    on the sum of the others, and with no other it is left as it is.
     """
     return from_linen(Film(width, len(bias)), bias)
 

@@ -12,7 +12,7 @@ from fusionjax.types import Features, Fusion
 
 
 def low_rank_tensor(bias: Float[Array, " class"], rank: int = 4, width: int = 32) -> Fusion:
-    """h = mean_r Π_i w_i^{(r)}·[F_i; 1] for each of `width` columns (Liu et al. 2018, LMF).
+    """h = mean_r Π_i w_i^{(r)}·[F_i; 1] for each of `width` columns (Liu et al. 2018, LMF, eq. 8).
 
     Scores are a linear layer on gelu(h). A missing modality leaves w_i^{(r)}·[0; 1], its factor's
     weight on the appended 1. Two departures: that weight starts at 1, so that training does not

@@ -16,8 +16,9 @@ from fusionjax.types import Features, Fusion
 def multiplicative(bias: Float[Array, " class"], rank: int = 8, width: int = 32) -> Fusion:
     """h = Σ_i o_i U_i z_i + Σ_{i<j} o_i o_j z_iᵀ W_ij z_j, z_i = V_i F_i of `rank` columns.
 
-    The form of Jayakumar et al. (2020), f(x, z) = zᵀWx + zᵀU + Vx + b, has two inputs: here every
-    pair has its W. Scores are a linear layer on gelu(h).
+    The form of Jayakumar et al. (2020, "Multiplicative interactions and where to find them"),
+    f(x, z) = zᵀWx + zᵀU + Vx + b, has two inputs. Departures: every pair has its W, which meets
+    projections z_i. Scores are a linear layer on gelu(h).
     """
     return from_linen(Multiplicative(rank, width, len(bias)), bias)
 

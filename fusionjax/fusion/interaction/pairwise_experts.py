@@ -16,8 +16,9 @@ def pairwise_experts(bias: Float[Array, " class"], width: int = 16) -> Fusion:
     """log P(y | X) = b_y + Σ_i o_i θ_{i,y}·F_i + Σ_{i<j} o_i o_j MLP_ij(F_i, F_j)_y − log Z.
 
     The product of intra- and inter-modality experts of I2M2 (Madaan et al. 2024), trained on the
-    likelihood of the product. For three modalities and more the paper has one inter-modality expert
-    of them all; here there is one for each pair, for records that lack the others.
+    likelihood of the product. Departures: no expert is trained on its own first; and for three
+    modalities and more the paper has one inter-modality expert of them all, where here there is one
+    for each pair, for records that lack the others.
     """
     return from_linen(PairwiseExperts(width, len(bias)), bias)
 

@@ -12,10 +12,11 @@ from fusionjax.types import Features, Fusion
 
 
 def tensor_fusion(bias: Float[Array, " class"], entries: int = 4096, width: int = 32) -> Fusion:
-    """Scores of a perceptron on [z_1; 1] ⊗ … ⊗ [z_M; 1] (Zadeh et al. 2017, TFN).
+    """Scores of a perceptron on [z_1; 1] ⊗ … ⊗ [z_M; 1].
 
-    z_i = gelu(W_i F_i) has as many columns as keep the tensor within `entries`. A missing modality
-    is z_i = 0: what is left is the tensor of the others, beside zeros.
+    The tensor fusion layer of TFN (Zadeh et al. 2017) for any number of modalities (Liu et al.
+    2018, eq. 1). z_i = gelu(W_i F_i) has as many columns as keep the tensor within `entries`. A
+    missing modality is z_i = 0: what is left is the tensor of the others, beside zeros.
     """
     return from_linen(TensorFusion(entries, width, len(bias)), bias)
 

@@ -11,7 +11,8 @@ from fusionjax.types import Fusion, Params
 def corrected_product(bias: Float[Array, " class"]) -> Fusion:
     """P(y | X) ∝ P(y) Π_i [P_i(y | X_i)/P(y)]^{o_i}, exact for modalities independent given y.
 
-    The "independence" pool of Bordley (1982); the reliability mixture with π = 1.
+    The product rule of Kittler et al. (1998, eq. 7), of two classes that of Bordley (1982); the
+    reliability mixture with π = 1.
     """
     return pooled(bias, pool)
 

@@ -15,11 +15,12 @@ Kind = Literal["scalar", "class"]
 
 
 def log_opinion_pool(bias: Float[Array, " class"], kind: Kind = "scalar") -> Fusion:
-    """P(y | X) ∝ P(y) Π_i [P_i(y | X_i)/P(y)]^{o_i w_i}, w_i learned (Heskes 1998).
+    """P(y | X) ∝ P(y) Π_i [P_i(y | X_i)/P(y)]^{o_i w_i}, w_i learned.
 
-    `kind` is what w_i is, one number or one a class: θ of the log-linear model on class scores,
-    here log P_i − log P. It starts at 1, the corrected product; it may become negative and need
-    not sum to 1.
+    The pool of Allard, Comunian and Renard (2012, "Probability aggregation methods in geoscience",
+    eq. 15). `kind` is what w_i is, one number or, a departure, one a class: θ of the log-linear
+    model on class scores, here log P_i − log P. It starts at 1, the corrected product; it may
+    become negative and need not sum to 1, as in Heskes (1998) it must.
     """
     return pooled(bias, pool, partial(_ones, kind, len(bias)))
 

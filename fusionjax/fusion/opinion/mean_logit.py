@@ -9,7 +9,7 @@ from fusionjax.types import Fusion, Params
 
 
 def mean_logit(bias: Float[Array, " class"]) -> Fusion:
-    """P(y | X) ∝ Π_i P_i(y | X_i)^{o_i/n}, n = Σ_i o_i (Genest and Zidek 1986)."""
+    """P(y | X) ∝ Π_i P_i(y | X_i)^{o_i/n}, n = Σ_i o_i (Genest and Zidek 1986, eq. 3.11)."""
     return pooled(bias, pool)
 
 

@@ -11,7 +11,8 @@ from fusionjax.types import Fusion, Params
 def mean_probability(bias: Float[Array, " class"]) -> Fusion:
     """P(y | X) = Σ_i o_i P_i(y | X_i) / Σ_i o_i (Stone 1961, "The opinion pool", equal weights).
 
-    Less sure than its experts where they agree: it averages, and does not add up, evidence.
+    Eq. 3.1 of Genest and Zidek (1986). Less sure than its experts where they agree: it averages,
+    and does not add up, evidence.
     """
     return pooled(bias, pool)
 

@@ -14,9 +14,10 @@ from fusionjax.types import Fusion, Params
 def stacking(bias: Float[Array, " class"]) -> Fusion:
     """log P(y | X) = b_y + Σ_i o_i (c_{i,y} + Σ_k A_{i,y,k} log P_i(k | X_i)/P(k)) − log Z.
 
-    Wolpert (1992) with a multinomial logistic level 1 (Ting and Witten 1999); it starts at A = I/m,
-    c = 0 for m modalities. A departure: level 1 is fitted along with the experts and on their
-    training records, not on predictions for records held out.
+    Wolpert (1992) on the experts' probabilities (Ting and Witten 1999); it starts at A = I/m, c = 0
+    for m modalities. Departures: level 1 is multinomial logistic, where Ting and Witten have a
+    linear regression for each class; and it is fitted along with the experts and on their training
+    records, not on predictions for records held out.
     """
     return pooled(bias, pool, partial(_mean, len(bias)))
 

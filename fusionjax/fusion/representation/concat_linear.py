@@ -12,8 +12,9 @@ from fusionjax.types import Features, Fusion
 def concat_linear(bias: Float[Array, " class"]) -> Fusion:
     """log P(y | X) = log softmax(b + W [o_1 F_1, …, o_M F_M]), logistic regression by steps.
 
-    Early fusion in the words of Baltrušaitis, Ahuja and Morency (2019) with a linear classifier. It
-    is the log-linear model with full θ, written as early fusion: W holds the θ_i side by side.
+    Early fusion in the words of Baltrušaitis, Ahuja and Morency (2019, section 6.1) with a linear
+    classifier. It is the log-linear model with full θ, written as early fusion: W holds the θ_i
+    side by side.
     """
     return from_linen(ConcatLinear(len(bias)), bias)
 

@@ -13,7 +13,8 @@ from fusionjax.types import Features, Fusion
 def deep_sets(bias: Float[Array, " class"], width: int = 32) -> Fusion:
     """log P(y | X) = log softmax(b + ρ(Σ_i o_i φ(W_i F_i))), ρ and φ perceptrons.
 
-    Zaheer et al. (2017): every function of the sets of a countable universe has this form.
+    Zaheer et al. (2017, theorem 2): every function of the sets of a countable universe has this
+    form.
     Modalities differ in kind, so each has its own way into the shared space, W_i, whose intercept
     tells φ which one it reads.
     """

@@ -4,8 +4,10 @@ Modality i believes q_i(z | X_i) = N(μ_i, 1/λ_i), column by column. Scores are
 their distribution is Gaussian and nothing need be sampled:
 
 - loss: E_q[−log P(y | z)] ≤ −b_y − C_y·μ + log Σ_k exp(b_k + C_k·μ + C_k² ·σ²/2) (Jensen), plus
-  β KL(q ‖ N(0, 1)): the variational information bottleneck of Alemi et al. (2017), in closed form;
-- prediction: softmax(b + m/√(1 + π v/8)), m and v the scores' mean and variance (MacKay 1992).
+  β KL(q ‖ N(0, 1)): the variational information bottleneck of Alemi et al. (2017, eq. 17), in
+  closed form;
+- prediction: softmax(b + m/√(1 + π v/8)), m and v the scores' mean and variance: what MacKay (1992)
+  does with the one score of two classes, done with each class's.
 """
 
 from typing import Any, NamedTuple

@@ -21,8 +21,9 @@ def latent_product(bias: Float[Array, " class"], width: int = 32, beta: float = 
     """q(z | X) ∝ N(z; 0, 1) Π_i q_i(z | X_i)^{o_i} (Wu and Goodman 2018, MVAE).
 
     Classifying from such a z under an information bottleneck is DeepIMV (Lee and van der Schaar
-    2021). Departures: the decoder is linear, so that the bound needs no draw; the views' own
-    predictors, and the reconstruction of MVAE, are left out. `beta` weighs the bottleneck, in nats.
+    2021, section 4.2). Departures: the decoder is linear, so that the bound needs no draw; the
+    views' own predictors, and the reconstruction of MVAE, are left out. `beta` weighs the
+    bottleneck, in nats.
     """
     module = Latent(width, len(bias))
 

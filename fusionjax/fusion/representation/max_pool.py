@@ -13,8 +13,9 @@ from fusionjax.types import Features, Fusion
 def max_pool(bias: Float[Array, " class"], width: int = 32) -> Fusion:
     """log P(y | X) = log softmax(b + MLP(max_i gelu(W_i F_i))), over present modalities.
 
-    Each column is taken from the modality that speaks loudest there, as max pooling over parts does
-    (Qi et al. 2017, PointNet).
+    Each column is taken from the modality that speaks loudest there, as max pooling over points
+    does (Qi et al. 2017, PointNet, eq. 1). A departure: each modality has its own W_i, where the
+    points share one network.
     """
     return from_linen(MaxPool(width, len(bias)), bias)
 

@@ -12,8 +12,8 @@ from fusionjax.types import Features, Fusion
 def mean_pool(bias: Float[Array, " class"], width: int = 32) -> Fusion:
     """log P(y | X) = log softmax(b + MLP(mean of gelu(W_i F_i) over the present modalities)).
 
-    Its scale does not depend on how many modalities there are (HeMIS, Havaei et al. 2016, takes the
-    mean, and the variance beside it, of those that are there).
+    Its scale does not depend on how many modalities there are. The abstraction layer of HeMIS
+    (Havaei et al. 2016) takes the mean of those that are there; its variance beside it is left out.
     """
     return from_linen(MeanPool(width, len(bias)), bias)
 

@@ -13,9 +13,9 @@ from fusionjax.types import Features, Fusion
 def product_pool(bias: Float[Array, " class"], width: int = 32) -> Fusion:
     """log P(y | X) = log softmax(b + MLP(Π_i (1 + o_i tanh(W_i F_i)))), product over modalities.
 
-    The element-wise product of representations (Fukui et al. 2016, MCB, compare it), with 1 added
-    to each factor: a missing modality is a factor 1, and training does not start at a product of
-    many small numbers.
+    The element-wise product of representations (Fukui et al. 2016, MCB, compare it in table 1),
+    with 1 added to each factor: a missing modality is a factor 1, and training does not start at a
+    product of many small numbers.
     """
     return from_linen(ProductPool(width, len(bias)), bias)
 

@@ -13,7 +13,7 @@ from fusionjax.types import Features, Fusion
 def sum_pool(bias: Float[Array, " class"], width: int = 32) -> Fusion:
     """log P(y | X) = log softmax(b + MLP(Σ_i o_i gelu(W_i F_i))), additive, `width` columns.
 
-    The joint representation of Baltrušaitis et al. (2019) with addition for joining.
+    The joint representation of Baltrušaitis et al. (2019, eq. 1) with addition for joining.
     """
     return from_linen(SumPool(width, len(bias)), bias)
 

@@ -12,7 +12,8 @@ def blending(fusion: Fusion, weights: Float[Array, " loss"]) -> Fusion:
     """w_0 · loss of the whole + Σ_i w_i · loss of modality i alone (Wang et al. 2020).
 
     `weights` come from `blend` on the course of an earlier run. Departures: the heads of single
-    modalities are the fusion itself with the others masked; a missing one adds nothing.
+    modalities are the fusion itself with the others masked; a missing one adds nothing; and that
+    run is one for all losses, where the paper trains a network on each.
     """
 
     def loss(
@@ -37,8 +38,8 @@ def blend(
     """Weights w_k ∝ G_k/O_k² that sum to 1, from each loss k at two moments of a run.
 
     G is how much the validation loss fell, O how much further it then lies above the training loss
-    (Wang et al. 2020: the overfitting-to-generalisation ratio is O/G, and its minimiser is this).
-    What has not generalised, G ≤ 0, gets 0; all get the same where nothing has.
+    (Wang et al. 2020, proposition 1: the overfitting-to-generalisation ratio is O/G, and its
+    minimiser is this). What has not generalised, G ≤ 0, gets 0; all get the same where nothing has.
     """
     gain = jnp.maximum(valid_before - valid_after, 0)
     overfit = (valid_after - train_after) - (valid_before - train_before)

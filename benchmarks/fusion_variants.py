@@ -59,7 +59,8 @@ class Config:
     only: tuple[str, ...] = ()
     """Contenders by name; all unless given."""
     peers: str | None = None
-    """A Python that has `imml[deep]` or fusilli: their fusions of tables take part too."""
+    """A Python that has torch, `imml[deep]` or fusilli: TMC and ECML in PyTorch, and the packages'
+    fusions of tables, take part too."""
     rank_by: str = "nll"
     """nll, brier or error."""
     smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

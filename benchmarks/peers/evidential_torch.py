@@ -1,6 +1,7 @@
 """TMC and ECML from their papers, in PyTorch: one linear collector of evidence a view.
 
-Run by `benchmarks.evidential` under a Python that has torch. Settings are those of the published
+Run by `benchmarks.evidential` under a Python that has torch; `benchmarks.fusion_variants` takes the
+fusion and the loss from here. Settings are those of the published
 programs: Adam at .003 with weight decay 1e-5, batches of 200, 500 epochs, the penalty on misleading
 evidence raised from 0 to 1 over 50 epochs. ECML's mean is that of its program, where the last view
 counts half, the one before a quarter, and so on.
@@ -39,36 +40,41 @@ def main(path: str, method: str, epochs: int, seed: int) -> None:
     for epoch in range(1, epochs + 1):
         for rows in torch.randperm(len(onehot)).split(BATCH):
             each = evidence([view[rows] for view in train])
-            loss = _loss(torch, method, each, onehot[rows], min(1.0, epoch / RAMP))
+            loss = training_loss(torch, method, each, onehot[rows], min(1.0, epoch / RAMP))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
     with torch.no_grad():
         said = {
-            name: _fused(torch, method, evidence([held[f"{name}{v}"] for v in range(count)])) + 1
+            name: fused(torch, method, evidence([held[f"{name}{v}"] for v in range(count)])) + 1
             for name in ("clean", "shown")
         }
     prob = {name: (alpha / alpha.sum(dim=1, keepdim=True)).numpy() for name, alpha in said.items()}
     np.savez(f"{path}.{method}.npz", **prob)
 
 
-def _fused(torch: Any, method: str, each: Any) -> Any:
-    """Dempster's reduced rule (TMC), or ECML's running mean."""
+def fused(torch: Any, method: str, each: Any) -> Any:
+    """Dempster's reduced rule (TMC), or ECML's running mean, which passes a view without evidence.
+
+    `each` is evidence [view, row, class].
+    """
     if method == "TMC":
         classes = each.shape[2]
         return classes * torch.expm1(torch.log1p(each / classes).sum(dim=0))
     mean = each[0]
     for other in each[1:]:
-        mean = (mean + other) / 2
+        before, here = (part.sum(dim=1, keepdim=True) > 0 for part in (mean, other))
+        mean = (mean + other) / torch.where(before & here, 2.0, 1.0)
     return mean
 
 
-def _loss(torch: Any, method: str, each: Any, onehot: Any, penalty: float) -> Any:
-    fused = _expected(torch, _fused(torch, method, each), onehot, penalty).mean()
+def training_loss(torch: Any, method: str, each: Any, onehot: Any, penalty: float) -> Any:
+    """That of the fused evidence and of each view's; `penalty` weighs misleading evidence."""
+    whole = _expected(torch, fused(torch, method, each), onehot, penalty).mean()
     own = _expected(torch, each, onehot[None], penalty).mean(dim=1).sum()
     if method == "TMC":
-        return fused + own
-    return (fused + own) / (1 + len(each)) + _conflict(torch, each)
+        return whole + own
+    return (whole + own) / (1 + len(each)) + _conflict(torch, each)
 
 
 def _expected(torch: Any, evidence: Any, onehot: Any, penalty: float) -> Any:

@@ -1,10 +1,11 @@
-"""Fusions of iMML and of fusilli, from their packages, trained on features that are given.
+"""Others' fusions in PyTorch, trained on features that are given.
 
     PYTHON -m benchmarks.peers.packages_torch FOLDER METHOD
 
-Run by `benchmarks.fusion_variants --peers PYTHON` under a Python that has `imml[deep]` or fusilli;
-without arguments it prints which methods that Python has, as JSON. The networks and losses are the
-packages' own at their default sizes, and so is Adam; what the search draws is its learning rate.
+Run by `benchmarks.fusion_variants --peers PYTHON` under a Python that has torch, `imml[deep]` or
+fusilli; without arguments it prints which methods that Python has, as JSON. The networks and losses
+of iMML and fusilli are the packages' own at their default sizes, TMC and ECML are those of
+`evidential_torch`, and so is Adam; what the search draws is its learning rate.
 iMML is told what is missing. fusilli knows nothing of it, and takes at most three tables: it is
 shown zeros, the mean of standardised features, and the fourth modality and on beside the third. Its
 attention between modalities takes the records of a batch for a sequence, and is left out.
@@ -16,11 +17,15 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from benchmarks.peers import evidential_torch
 
 ROWS = 512
 """Predicted together: iMML relates the records of a batch to one another."""
@@ -89,10 +94,37 @@ def feature_maps(sizes: list[int], classes: int) -> Network:
     return Network(module, loss, prob, decay=0.0)
 
 
+def evidential(method: str, sizes: list[int], classes: int) -> Network:
+    """TMC or ECML; a missing view has no evidence. The penalty is whole after `RAMP` steps."""
+    torch = importlib.import_module("torch")
+    module, steps = torch.nn.ModuleList(torch.nn.Linear(size, classes) for size in sizes), count(1)
+
+    def evidence(views: list, here: Any) -> Any:
+        pairs = zip(module, views, strict=True)
+        each = torch.nn.functional.softplus(torch.stack([layer(view) for layer, view in pairs]))
+        return each * here.T[:, :, None]
+
+    def loss(views: list, here: Any, label: Any) -> Any:
+        onehot = torch.nn.functional.one_hot(label, classes).float()
+        penalty = min(1.0, next(steps) / evidential_torch.RAMP)
+        each = evidence(views, here)
+        return evidential_torch.training_loss(torch, method, each, onehot, penalty)
+
+    def prob(views: list, here: Any) -> Any:
+        alpha = evidential_torch.fused(torch, method, evidence(views, here)) + 1
+        return alpha / alpha.sum(dim=1, keepdim=True)
+
+    return Network(module, loss, prob, decay=evidential_torch.DECAY)
+
+
 METHODS: dict[str, tuple[str, Callable[[list[int], int], Network]]] = {
     "MUSE (iMML)": ("imml", muse),
     "M3Care (iMML)": ("imml", m3care),
     "feature maps (fusilli)": ("fusilli", feature_maps),
+    **{
+        f"{name} (PyTorch)": ("torch", partial(evidential, name))
+        for name in evidential_torch.METHODS
+    },
 }
 
 

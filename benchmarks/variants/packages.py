@@ -1,4 +1,4 @@
-"""Other packages' fusions on the same features, fitted in a Python of their own."""
+"""Others' fusions in PyTorch on the same features, fitted in a Python of their own."""
 
 import json
 import math

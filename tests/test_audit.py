@@ -14,6 +14,7 @@ from fusionjax import audit, card, preprocess, splits
 from fusionjax.audit.giveaways import _flags, _ranks
 from fusionjax.audit.sites import cramers_v
 from fusionjax.audit.types import MOST_WARNINGS
+from fusionjax.audit.unread import unread
 from fusionjax.card import SplitPlan
 from fusionjax.records.ingest import Records
 
@@ -235,6 +236,18 @@ def test_numbers_in_another_unit():
     assert one.message.startswith("bnp: ")
     assert "same unit" in one.message
     assert not misread(world(), world(size=0))
+
+
+def test_what_the_model_goes_without():
+    records = joined(world()._replace(image=[""] * 400))._replace(absent=("bnp",))
+    labs, image = unread(records, np.arange(400))
+    assert (labs.kind, labs.where) == ("absent", "labs")
+    assert labs.message.startswith("the table lacks 1 of 3 columns: 'bnp'.")
+    assert image == ("absent", "image", "none of 400 records to predict has it.")
+    (nothing,) = unread(records._replace(table=records.table.assign(digest=";;;")), np.arange(4))[
+        1:
+    ]
+    assert (nothing.kind, nothing.message[:6]) == ("nothing", "4 of 4")
 
 
 def test_cramers_v_is_one_for_the_same_and_nothing_for_a_site_a_patient():

@@ -260,12 +260,27 @@ def test_prediction_takes_a_table_without_label_or_modalities(tmp_path: Path):
     there = [modality.name for modality, raw in pairs if not store.is_missing(modality, raw)]
     assert there == ["image", "note"]
     assert records.source[0][4][0].shape == (1,)
-    small_folder.write_table(new / "records.csv", [row | {"gene_a": "1"} for row in rows])
-    with pytest.raises(RecordError, match="column 'gene_b'"):
-        ingest(trained, tmp_path / "c", labelled=False, table=new / "records.csv")
+    assert records.absent == ("sound", "ecg", "crp", "smoker", "gene_a", "gene_b")
     small_folder.write_table(new / "records.csv", [row | {"diagnosis": "il"} for row in rows])
     with pytest.raises(RecordError, match=r"unknown label 'il'. Did you mean 'ill'"):
         ingest(trained, tmp_path / "c", labelled=False, table=new / "records.csv")
+
+
+def test_prediction_takes_a_table_without_some_columns_of_values(tmp_path: Path):
+    trained = take_in(tmp_path, rows_of(8)).card
+    new = tmp_path / "new"
+    lacking = ("crp", "gene_b")
+    small_folder.write(
+        new, [{k: v for k, v in row.items() if k not in lacking} for row in rows_of(3)]
+    )
+    records = ingest(trained, tmp_path / "c", labelled=False, table=new / "records.csv")
+    assert records.absent == lacking
+    labs, genes = records.source[2][4:]
+    np.testing.assert_array_equal(labs.numeric, [np.nan])
+    assert labs.categorical == ("no",)
+    np.testing.assert_array_equal(genes, [2, np.nan])
+    with pytest.raises(RecordError, match="column 'crp'"):
+        ingest(trained, tmp_path / "c", table=new / "records.csv")
 
 
 def test_what_was_read_is_used_again_until_something_changes(tmp_path: Path, monkeypatch):

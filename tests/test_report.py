@@ -800,6 +800,7 @@ def test_console_shows_the_table_and_the_path(tmp_path):
     assert "[red]image[/]" in printed
     assert "no difference" in printed
     assert "report.html" in printed.replace("\n", "")
+    assert "leak in column bnp: gives the label away." in printed
 
 
 def test_a_patient_is_told_with_set_triage_distance_and_nearest_cases(tmp_path):

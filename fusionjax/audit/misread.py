@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from fusionjax.audit.types import MOST_RECORDS, MOST_WARNINGS, SUPPORT, Warning
+from fusionjax.audit.unread import unread
 from fusionjax.card import Modality, TabularOptions
 from fusionjax.preprocess import tabular
 from fusionjax.records.ingest import Records
@@ -23,9 +24,11 @@ def misread(
 
     - level: a level that it does not know, in 5 records at least.
     - range: a fifth of a column's numbers, and 5 at least, lie beyond those of training.
+
+    Beside these, of all records, what `unread` tells.
     """
     raws = [records.source[i] for i in rows[:: -(-len(rows) // MOST_RECORDS) or 1].tolist()]
-    found = []
+    found = [*unread(records, rows)]
     for i, (modality, known) in enumerate(zip(records.card.modalities, statistics, strict=True)):
         if isinstance(modality.options, TabularOptions) and raws:
             mine = [raw[i] for raw in raws]

@@ -15,7 +15,7 @@ MOST_WARNINGS = 5
 
 
 class Warning(NamedTuple):
-    """Something to look into and where: giveaway, duplicate, site, level or range."""
+    """Something to look into and where: giveaway, duplicate, site, level, range, …"""
 
     kind: str
     where: str

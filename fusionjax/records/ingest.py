@@ -50,13 +50,15 @@ class Records(NamedTuple):
     | subgroups              | text, each under its own name                                   |
     | digest                 | a hash of each modality joined by ";", "" where it is missing   |
 
-    `card` has its classes and its wildcards filled in.
+    `card` has its classes and its wildcards filled in; `absent` are columns of modalities that a
+    table to predict for lacks.
     """
 
     card: Card
     table: pd.DataFrame
     source: Source
     refused: tuple[Refusal, ...]
+    absent: tuple[str, ...] = ()
 
 
 Progress = Callable[[int, int], None]
@@ -74,7 +76,8 @@ def ingest(
 ) -> Records:
     """Read and check every record of a card, or of another `table` whose folder holds its files.
 
-    With `labelled=False` the label, and all columns of a modality, may be lacking. "skip" leaves
+    With `labelled=False` the label, all columns of a modality, and any of a tabular or vector one
+    may be lacking; they count as missing, and `absent` names them. "skip" leaves
     out a record that is wrong and counts it, "stop" raises RecordError for the first. A table that
     cannot be read, lacks a column or leaves fewer than two classes is a RecordError always, a data
     set that TFDS cannot open a CardError. With a `key` ids and groups become pseudonyms before
@@ -93,7 +96,7 @@ def ingest(
     if not folder.exists():
         good = patients.loc[~patients["row"].isin([fault.row for fault in faults])]
         _write(folder, origin, good, faults, stop, progress)
-    records = _read(folder, origin.card)
+    records = _read(folder, origin.card)._replace(absent=origin.absent)
     if records.refused and stop:
         raise RecordError(*records.refused[0])
     if labelled:

@@ -16,6 +16,8 @@ from fusionjax.records.readers import Raw, Tabular
 from fusionjax.records.tables import Table
 
 Read = Callable[[int], Raw]
+VALUES = ("tabular", "vector")
+"""Kinds that can do without some of their columns; of the others each holds part of one whole."""
 
 
 class Origin(NamedTuple):
@@ -23,6 +25,7 @@ class Origin(NamedTuple):
 
     `card` has its wildcards filled in, `reads[m](i)` reads modality m of record i of the table and
     raises readers.Unreadable, and `stamp` changes when the table or a file that it names does.
+    `absent` are modalities' columns that a table to predict for lacks.
     `split` is the name of each record's split where the source itself has splits, else "".
     """
 
@@ -32,22 +35,27 @@ class Origin(NamedTuple):
     reads: tuple[Read, ...]
     faults: list[RecordError]
     stamp: str
+    absent: tuple[str, ...]
 
 
 class Reader(NamedTuple):
-    """How one modality is read; `faults` are those of its cells, `files` those that they name."""
+    """How one modality is read; `faults` are those of its cells, `files` those that they name.
+
+    `absent` are the columns that the table lacks.
+    """
 
     modality: Modality
     read: Read
     faults: list[RecordError]
     files: list[str]
+    absent: tuple[str, ...] = ()
 
 
 def from_table(card: Card, path: Path | None, labelled: bool) -> Origin:
     """The records of the card's table, or of another whose own folder holds its files.
 
     Raises RecordError where the table cannot be read or lacks a column. Without `labelled` only
-    the id must be there, and modalities may be absent whole.
+    the id must be there; modalities may be absent whole, and columns of values one by one.
     """
     path, folder = (path, path.parent) if path else (card.table, card.folder)
     assert path
@@ -94,31 +102,43 @@ def role_columns(card: Card) -> list[str]:
 def _origin(card: Card, table: Table, split: list[str], made: list[Reader], stamp: str) -> Origin:
     card = replace(card, modalities=tuple(reader.modality for reader in made))
     faults = [*table.faults, *(fault for reader in made for fault in reader.faults)]
-    return Origin(card, table, split, tuple(reader.read for reader in made), faults, stamp)
+    absent = tuple(column for reader in made for column in reader.absent)
+    return Origin(card, table, split, tuple(reader.read for reader in made), faults, stamp, absent)
 
 
 def _reader(
     modality: Modality, table: Table, folder: Path | None, missing: Collection[str], labelled: bool
 ) -> Reader:
-    columns = expand(modality.columns, table.header)
-    if not columns and not labelled:
-        return _absent(modality)
-    tables.require(table, modality.columns)
+    absent = () if labelled else _lacking(modality, table)
+    if not labelled and not expand(modality.columns, table.header):
+        return _absent(modality, absent)
+    absent = absent if modality.kind in VALUES else ()
+    tables.require(table, [column for column in modality.columns if column not in absent])
+    columns = expand(modality.columns, (*table.header, *absent))
     modality = replace(modality, columns=columns)
-    cells = {column: tables.cells(table, column, missing) for column in columns}
+    nothing = [""] * len(table.rows)
+    cells = {
+        column: nothing if column in absent else tables.cells(table, column, missing)
+        for column in columns
+    }
     match modality.kind:
         case "text":
             return _text(modality, cells, folder)
         case "tabular":
-            return _tabular(modality, table, cells)
+            return _tabular(modality, table, cells)._replace(absent=absent)
         case "vector" if folder is None or not _names_files(cells):
-            return _vector(modality, table, cells)
+            return _vector(modality, table, cells)._replace(absent=absent)
         case _:
             assert folder
             return _files(modality, cells, folder)
 
 
-def _absent(modality: Modality) -> Reader:
+def _lacking(modality: Modality, table: Table) -> tuple[str, ...]:
+    there = set(table.header)
+    return tuple(name for name in modality.columns if "*" not in name and name not in there)
+
+
+def _absent(modality: Modality, absent: tuple[str, ...]) -> Reader:
     options: Any = modality.options
 
     def read(i: int) -> Raw:
@@ -136,7 +156,7 @@ def _absent(modality: Modality) -> Reader:
             case _:
                 return ()
 
-    return Reader(modality, read, [], [])
+    return Reader(modality, read, [], [], absent)
 
 
 def _files(modality: Modality, cells: dict[str, list[str]], folder: Path) -> Reader:

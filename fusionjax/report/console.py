@@ -36,7 +36,7 @@ def table(metrics: Mapping[str, Any]) -> Table:
 
 
 def show(metrics: Mapping[str, Any], report: Path, console: Console | None = None) -> None:
-    """Print the table, the headline and the path of the report."""
+    """Print the table, the headline, the warnings and the path of the report."""
     console = console or Console()
     if metrics.get("models"):
         console.print(table(metrics))
@@ -44,6 +44,9 @@ def show(metrics: Mapping[str, Any], report: Path, console: Console | None = Non
     console.print(Text(f"\n{result.title}.", style="bold"))
     for sentence in result.sentences:
         console.print(Text(sentence))
+    for warning in metrics.get("warnings") or []:
+        place = f" in {warning['where']}" if warning["where"] else ""
+        console.print(Text(f"\n{warning['kind']}{place}: {warning['message']}"))
     console.print(Text(f"\nReport: {report}"))
 
 

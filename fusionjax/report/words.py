@@ -20,6 +20,8 @@ NAMES = {
 LOWER_IS_BETTER = ("nll", "brier", "ece")
 COMPARED = ("nll", "auroc")
 LARGEST_ODDS = 10_000
+MISREAD = ("level", "range", "absent", "nothing", "cut")
+"""Kinds of warnings that do not flatter what was measured."""
 STRONG = 3.0
 """Nats of evidence that are called so: odds of twenty (Kass and Raftery 1995, "Bayes factors")."""
 
@@ -218,13 +220,13 @@ def _doubts(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     doubts = []
     if posterior.get("ok") is False:
         doubts.append("The posterior failed its diagnostics: do not trust its uncertainties.")
-    misread = sum(warning.get("kind") in ("level", "range") for warning in warnings)
+    misread = sum(warning.get("kind") in MISREAD for warning in warnings)
     if len(warnings) > misread:
         noun = count(len(warnings) - misread, "warning")
         doubts.append(f"{noun} about the data may make these figures too good: see below.")
     if misread:
         noun = count(misread, "warning")
-        doubts.append(f"The model may misread these records, {noun} say: see below.")
+        doubts.append(f"{noun} of what the model may misread, or not read at all: see below.")
     return tuple(doubts)
 
 

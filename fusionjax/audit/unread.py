@@ -1,0 +1,58 @@
+"""What a model would go without in records that are not those of its training."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from fusionjax.audit.types import SUPPORT, Warning, digests
+from fusionjax.card import Modality
+from fusionjax.records.ingest import Records
+
+MOST_NAMED = 8
+
+
+def unread(records: Records, rows: Int[np.ndarray, " row"]) -> tuple[Warning, ...]:
+    """What these records lack, though a card or a model names it.
+
+    - absent: a column that a table to predict for lacks, or a modality that none of the records
+      has, of 5 at least.
+    - nothing: records that have no modality at all.
+    """
+    there = digests(records)[rows] != ""
+    return (
+        *(
+            warning
+            for modality, has in zip(records.card.modalities, there.T, strict=True)
+            for warning in _absent(modality, records.absent, has)
+        ),
+        *_nothing(there),
+    )
+
+
+def _absent(
+    modality: Modality, absent: tuple[str, ...], has: Bool[np.ndarray, " record"]
+) -> Iterator[Warning]:
+    known = set(absent)
+    lacking = [name for name in modality.columns if name in known]
+    named = ", ".join(map(repr, lacking[:MOST_NAMED])) + ", …" * (len(lacking) > MOST_NAMED)
+    if lacking:
+        yield Warning(
+            "absent",
+            modality.name,
+            f"the table lacks {len(lacking)} of {len(modality.columns)} columns: {named}. Their "
+            "values count as missing in every record. Spell columns as in training.",
+        )
+    elif len(has) >= SUPPORT and not has.any():
+        yield Warning("absent", modality.name, f"none of {len(has)} records to predict has it.")
+
+
+def _nothing(there: Bool[np.ndarray, "record modality"]) -> Iterator[Warning]:
+    empty = int((~there.any(axis=1)).sum())
+    if empty:
+        yield Warning(
+            "nothing",
+            "records",
+            f"{empty} of {len(there)} to predict have no modality at all: of them the model says "
+            "only how frequent each class is.",
+        )

@@ -134,7 +134,13 @@ def predict_run(config: Config) -> None:
             "posterior": scorecard.posterior(model) | {"overfit": None, "worth": None},
             "calibration": scorecard.calibration(model),
             "refused": [r._asdict() for r in records.refused],
-            "warnings": [w._asdict() for w in audit.misread(records, rows, model.statistics)],
+            "warnings": [
+                w._asdict()
+                for w in (
+                    *audit.misread(records, rows, model.statistics),
+                    *audit.cut(records, rows, model.statistics),
+                )
+            ],
             "provenance": provenance.describe(asdict(config), "", started),
         }
         found = _diagnosed(config, model, study, rows)
@@ -296,6 +302,7 @@ def _metrics(config: Config, records: Records, outcome: Outcome) -> dict[str, An
             for w in (
                 *audit.warnings(records, study.split),
                 *audit.misread(records, rows, study.statistics),
+                *audit.cut(records, np.concatenate(study.split), study.statistics),
             )
         ],
         "history": scorecard.history(fitted),

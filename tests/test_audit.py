@@ -250,6 +250,34 @@ def test_what_the_model_goes_without():
     assert (nothing.kind, nothing.message[:6]) == ("nothing", "4 of 4")
 
 
+def test_what_is_longer_than_the_card_is_told_once_a_modality():
+    described = card.from_dict(
+        {
+            "name": "sounds",
+            "table": "records.csv",
+            "columns": {"id": "id", "label": "y"},
+            "modalities": {
+                "sound": {"kind": "audio", "column": "a", "rate": 1000, "seconds": 0.1},
+                "ecg": {"kind": "signal", "column": "b", "length": 10},
+                "note": {"kind": "text", "column": "c", "length": 4},
+            },
+        },
+        Path("dataset.toml"),
+    )
+    ecg = np.zeros((10, 1), np.float32)
+    source = [
+        ((np.ones(100, np.int16),), (ecg,), "a b"),
+        ((np.ones(101, np.int16),) * 9, (ecg, np.zeros((11, 1), np.float32)), "a b c d e"),
+    ]
+    statistics = tuple(map(preprocess.fit, described.modalities, zip(*source, strict=True)))
+    records = Records(described, pd.DataFrame(), source, ())  # pyright: ignore[reportArgumentType]
+    assert not list(audit.cut(records, np.arange(1), statistics))
+    told = list(audit.cut(records, np.arange(2), statistics))
+    assert [warning.where for warning in told] == ["sound", "sound", "ecg", "note"]
+    assert all(w.kind == "cut" and w.message.startswith("1 of 2 records") for w in told)
+    assert "Raise `seconds` of [modalities.sound]" in told[0].message
+
+
 def test_cramers_v_is_one_for_the_same_and_nothing_for_a_site_a_patient():
     label = np.arange(90) % 3
     assert cramers_v(label.astype(str), label) == pytest.approx(1)

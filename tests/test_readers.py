@@ -120,14 +120,16 @@ def test_sound_at_the_cards_rate_is_kept_bit_for_bit(tmp_path: Path):
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
-def test_sound_is_mixed_resampled_and_cut(tmp_path: Path, suffix: str):
+def test_sound_is_mixed_resampled_and_cut_after_a_sample_more(tmp_path: Path, suffix: str):
     time = np.arange(16_000) / 8000
     tone = 0.5 * np.sin(2 * np.pi * 200 * time)
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, np.stack([tone, 0 * tone], axis=1), 8000)
     (read,) = readers.audio([path], AudioOptions(rate=2000, seconds=0.5))
-    expected = 0.25 * np.sin(2 * np.pi * 200 * np.arange(1000) / 2000)
-    assert read.shape == (1000,)
+    expected = 0.25 * np.sin(2 * np.pi * 200 * np.arange(1001) / 2000)
+    assert read.shape == (1001,)
+    (whole,) = readers.audio([path], AudioOptions(rate=2000, seconds=2.0))
+    assert whole.shape == (4000,)
     np.testing.assert_allclose(read[50:-50] / 32768, expected[50:-50], atol=2e-3)
 
 
@@ -175,9 +177,9 @@ def test_signals_from_csv_and_npy_are_the_same(tmp_path: Path):
     np.save(tmp_path / "a.npy", values)
     paths = [tmp_path / "a.csv", tmp_path / "a.npy"]
     for read in readers.signal(paths, SignalOptions(length=10)):
-        np.testing.assert_array_equal(read, values[:10])
+        np.testing.assert_array_equal(read, values[:11])
     (second,) = readers.signal(paths[:1], SignalOptions(length=10, channels=("II",)))
-    np.testing.assert_array_equal(second, values[:10, 1:])
+    np.testing.assert_array_equal(second, values[:11, 1:])
 
 
 @pytest.mark.parametrize(

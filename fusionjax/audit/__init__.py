@@ -3,6 +3,7 @@
 Nothing here changes what a model sees.
 """
 
+from fusionjax.audit.cut import cut
 from fusionjax.audit.duplicates import duplicates
 from fusionjax.audit.giveaways import giveaways
 from fusionjax.audit.misread import misread
@@ -11,7 +12,7 @@ from fusionjax.audit.types import Warning
 from fusionjax.records.ingest import Records
 from fusionjax.splits import Split
 
-__all__ = ["Warning", "duplicates", "giveaways", "misread", "sites", "warnings"]
+__all__ = ["Warning", "cut", "duplicates", "giveaways", "misread", "sites", "warnings"]
 
 
 def warnings(records: Records, split: Split) -> tuple[Warning, ...]:

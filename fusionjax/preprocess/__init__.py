@@ -34,6 +34,12 @@ def apply(modality: Modality, statistics: Any, raws: Sequence[Any]) -> Inputs:
     return KINDS[modality.kind].apply(statistics, raws, modality.options)
 
 
+def is_cut(modality: Modality, statistics: Any, raw: Any) -> bool:
+    """Whether a record's note, recording or signal is longer than what `apply` reads of it."""
+    sequential = modality.kind in ("text", "audio", "signal")
+    return sequential and KINDS[modality.kind].is_cut(statistics, raw, modality.options)
+
+
 def to_arrays(statistics: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Statistics as arrays and JSON values by field name, from which `from_arrays` makes them."""
     fields = statistics._asdict()

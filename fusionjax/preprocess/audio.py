@@ -67,6 +67,11 @@ def log_mel(
     return np.log(power @ mel_filters(options.rate, options.mels, bins) + np.float32(SILENCE))
 
 
+def is_cut(statistics: Statistics, raw: Raw, options: AudioOptions) -> bool:
+    """Whether a recording of this record is longer than `options.seconds`."""
+    return any(len(samples) > _samples(options) for samples in raw)
+
+
 @lru_cache
 def mel_filters(rate: int, mels: int, bins: int) -> Float[np.ndarray, "frequency mel"]:
     """Triangles of height 1, evenly spaced from 0 to rate/2 on the mel scale of HTK.
@@ -80,13 +85,13 @@ def mel_filters(rate: int, mels: int, bins: int) -> Float[np.ndarray, "frequency
     return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
 
 
+def _samples(options: AudioOptions) -> int:
+    return round(options.rate * options.seconds)
+
+
 def _edges(rate: int, mels: int) -> Float[np.ndarray, " edge"]:
     mel = np.linspace(0, 2595 * np.log10(1 + rate / 2 / 700), mels + 2)
     return 700 * (10 ** (mel / 2595) - 1)
-
-
-def _samples(options: AudioOptions) -> int:
-    return round(options.rate * options.seconds)
 
 
 @lru_cache

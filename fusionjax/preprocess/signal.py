@@ -42,3 +42,8 @@ def apply(statistics: Statistics, raws: Sequence[Raw], options: SignalOptions) -
 
     room = slots(raws, statistics.instances)
     return stack(raws, room, (options.length, len(statistics.mean)), prepare)
+
+
+def is_cut(statistics: Statistics, raw: Raw, options: SignalOptions) -> bool:
+    """Whether a signal of this record is longer than `options.length`."""
+    return any(len(item) > options.length for item in raw)

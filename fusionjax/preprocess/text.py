@@ -55,6 +55,12 @@ def apply(statistics: Statistics, raws: Sequence[Raw], options: TextOptions) -> 
     return host(tokens, mask)
 
 
+def is_cut(statistics: Statistics, raw: Raw, options: TextOptions) -> bool:
+    """Whether the note has more tokens than those that are read."""
+    note = redact(raw, options.redact)
+    return len(_tokenizer(statistics.tokenizer).encode(note).ids) > statistics.length
+
+
 def redact(note: str, stems: Sequence[str] = ()) -> str:
     """The note in one case and one spacing, without any word that holds one of the stems.
 

@@ -25,7 +25,7 @@ from fusionjax.records.readers import Raw, Unreadable
 from fusionjax.records.sources import Origin
 from fusionjax.records.store import Example, Source
 
-FORMAT = 1  # of what is kept; a new one makes what older versions kept unused
+FORMAT = 2  # of what is kept; a new one makes what older versions kept unused
 
 
 class Refusal(NamedTuple):

@@ -11,6 +11,8 @@ its header, before anything is decoded. Raw is what preprocessing φ_i starts fr
 | text    | str                                                           | ""                 |
 | tabular | (float32 [number], NaN where missing; tuple of levels, or "") | all NaN and all "" |
 | vector  | float32 [column], NaN where missing                           | [0]                |
+
+Sound and signals keep one sample more than the card has room for, which tells what was cut.
 """
 
 import csv
@@ -101,18 +103,21 @@ def square(picture: Image.Image, options: ImageOptions) -> UInt8[np.ndarray, "si
 def audio(
     paths: Sequence[Path], options: AudioOptions
 ) -> tuple[Int16[np.ndarray, " _sample"], ...]:
-    """Decode WAV or FLAC recordings, cut to the card's seconds, mixed and resampled to its rate."""
+    """Decode WAV or FLAC recordings, mixed and resampled to the card's rate.
+
+    Only the first `seconds`, and one sample of what comes after, are kept.
+    """
     return tuple(_decode_sound(path, options) for path in paths)
 
 
 def mono(
     sound: Float32[np.ndarray, "frame channel"], rate: int | float, options: AudioOptions
 ) -> Int16[np.ndarray, " sample"]:
-    """Mix a recording at `rate` Hz to one channel at the card's rate, cut to its seconds."""
+    """Mix a recording at `rate` Hz to one channel at the card's rate, cut as `audio` says."""
     mixed = np.clip(sound, -1, 1).mean(axis=1)
     if rate != options.rate:
         mixed = soxr.resample(mixed, rate, options.rate)
-    mixed = mixed[: round(options.seconds * options.rate)]
+    mixed = mixed[: round(options.seconds * options.rate) + 1]
     return np.clip(np.rint(mixed * 32768), -32768, 32767).astype(np.int16)
 
 
@@ -121,7 +126,7 @@ def signal(
 ) -> tuple[Float32[np.ndarray, "_time channel"], ...]:
     """Read signals from CSV, under a header that names the channels, or NPY [time, channel].
 
-    Only the first `length` samples are kept; a gap is NaN.
+    Only the first `length` samples, and one of what comes after, are kept; a gap is NaN.
     """
     return tuple(_decode_signal(path, options) for path in paths)
 
@@ -228,7 +233,8 @@ def _decode_image(path: Path, options: ImageOptions) -> np.ndarray:
 def _decode_sound(path: Path, options: AudioOptions) -> np.ndarray:
     try:
         with soundfile.SoundFile(path) as file:
-            frames = min(file.frames, int(np.ceil(options.seconds * file.samplerate)))
+            seconds = options.seconds + 1 / options.rate
+            frames = min(file.frames, int(np.ceil(seconds * file.samplerate)))
             _check_sound(path, file, frames)
             sound = file.read(frames, dtype="float32", always_2d=True)
             rate = file.samplerate
@@ -268,14 +274,14 @@ def _decode_signal(path: Path, options: SignalOptions) -> np.ndarray:
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or not values.size:
         raise Unreadable(f"{path.name!r} has shape {values.shape}", "Expected [time, channel].")
-    return float32(values[: options.length], repr(path.name))
+    return float32(values[: options.length + 1], repr(path.name))
 
 
 def _load_csv(path: Path, options: SignalOptions) -> np.ndarray:
     try:
         with path.open(encoding="utf-8-sig") as file:
             first = file.readline()
-            lines = [line for line in islice(file, options.length) if line.strip()]
+            lines = [line for line in islice(file, options.length + 1) if line.strip()]
         if not lines:
             raise ValueError
         header = [name.strip() for name in next(csv.reader([first]))]

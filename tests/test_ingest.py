@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionjax import card as cards
+from fusionjax.audit.unread import unlabelled
 from fusionjax.errors import RecordError
 from fusionjax.records import store
 from fusionjax.records.ingest import Records, ingest
@@ -169,7 +170,19 @@ def test_a_class_named_none_is_a_class_where_the_card_says_so(tmp_path: Path):
     rows = [row | {"diagnosis": "None" if i % 2 else "ill"} for i, row in enumerate(rows_of(8))]
     label = '\n[label]\nclasses = ["None", "ill"]\n'
     path = small_folder.write(tmp_path, rows, small_folder.CARD + label)
-    assert ingest(cards.load(path), tmp_path / "c").table["label"].tolist() == [1, 0] * 4
+    records = ingest(cards.load(path), tmp_path / "c")
+    assert records.table["label"].tolist() == [1, 0] * 4
+    assert not records.marked
+
+
+def test_a_class_named_none_is_told_where_it_is_read_as_no_label(tmp_path: Path):
+    names = ("None", "ill", "well", "")
+    rows = [row | {"diagnosis": names[i % 4]} for i, row in enumerate(rows_of(8))]
+    records = take_in(tmp_path, rows)
+    assert records.table["label"].tolist() == [-1, 0, 1, -1] * 2
+    (warning,) = unlabelled(records)
+    assert warning.kind == "label"
+    assert warning.message.startswith("'None' stands in 2 records and means no label")
 
 
 def rows_of(n: int) -> Rows:

@@ -9,6 +9,7 @@ from fusionjax.audit.giveaways import giveaways
 from fusionjax.audit.misread import misread
 from fusionjax.audit.sites import sites
 from fusionjax.audit.types import Warning
+from fusionjax.audit.unread import unlabelled
 from fusionjax.records.ingest import Records
 from fusionjax.splits import Split
 
@@ -16,5 +17,10 @@ __all__ = ["Warning", "cut", "duplicates", "giveaways", "misread", "sites", "war
 
 
 def warnings(records: Records, split: Split) -> tuple[Warning, ...]:
-    """All that may make what is learnt from these records look too good."""
-    return (*giveaways(records, split), *duplicates(records, split), *sites(records, split))
+    """What may make what is learnt look too good, and labels that are read as none."""
+    return (
+        *unlabelled(records),
+        *giveaways(records, split),
+        *duplicates(records, split),
+        *sites(records, split),
+    )

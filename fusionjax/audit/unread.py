@@ -30,6 +30,17 @@ def unread(records: Records, rows: Int[np.ndarray, " row"]) -> tuple[Warning, ..
     )
 
 
+def unlabelled(records: Records) -> Iterator[Warning]:
+    """Labels that read like a gap: a class may be called None, or null in another language."""
+    for mark, count in records.marked.items():
+        yield Warning(
+            "label",
+            str(records.card.columns.label),
+            f"{mark!r} stands in {count} records and means no label, as `missing` says: they are "
+            "not learnt from. If it is a class, name all classes under [label].",
+        )
+
+
 def _absent(
     modality: Modality, absent: tuple[str, ...], has: Bool[np.ndarray, " record"]
 ) -> Iterator[Warning]:

@@ -8,10 +8,11 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ import pandas as pd
 from fusionjax.card import Card
 from fusionjax.errors import RecordError
 from fusionjax.records import pseudonyms, sources, store
-from fusionjax.records.patients import describe
+from fusionjax.records.patients import describe, marked
 from fusionjax.records.readers import Raw, Unreadable
 from fusionjax.records.sources import Origin
 from fusionjax.records.store import Example, Source
@@ -51,7 +52,7 @@ class Records(NamedTuple):
     | digest                 | a hash of each modality joined by ";", "" where it is missing   |
 
     `card` has its classes and its wildcards filled in; `absent` are columns of modalities that a
-    table to predict for lacks.
+    table to predict for lacks, and `marked` counts the marks of `missing` in the label's column.
     """
 
     card: Card
@@ -59,6 +60,7 @@ class Records(NamedTuple):
     source: Source
     refused: tuple[Refusal, ...]
     absent: tuple[str, ...] = ()
+    marked: Mapping[str, int] = MappingProxyType({})
 
 
 Progress = Callable[[int, int], None]
@@ -96,7 +98,7 @@ def ingest(
     if not folder.exists():
         good = patients.loc[~patients["row"].isin([fault.row for fault in faults])]
         _write(folder, origin, good, faults, stop, progress)
-    records = _read(folder, origin.card)._replace(absent=origin.absent)
+    records = _read(folder, origin.card)._replace(absent=origin.absent, marked=marked(origin))
     if records.refused and stop:
         raise RecordError(*records.refused[0])
     if labelled:

@@ -1,5 +1,6 @@
 """Who the records are: ids, labels, groups, sites, dates and subgroups, from a table's cells."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -43,6 +44,16 @@ def describe(
         }
     )
     return patients, classes, faults
+
+
+def marked(origin: Origin) -> dict[str, int]:
+    """How often each mark of `missing`, but for an empty cell, stands where the label should."""
+    card, table = origin.card, origin.table
+    classes = {*card.classes, *card.labels, *card.ignore}
+    marks = {mark.strip() for mark in card.missing} - classes - {""}
+    return dict(
+        Counter(cell for cell in table.columns.get(card.columns.label, ()) if cell in marks)
+    )
 
 
 def _cells(card: Card, table: Table, column: str | None) -> list[str]:

@@ -185,8 +185,16 @@ def _probabilities(shape: Layout, batch: "pa.RecordBatch", first: int) -> np.nda
         if value < 0:
             raise _fault(shape, first + at, name, "is negative", "Give probabilities, not scores.")
     problem = f"the probabilities of this row sum to {row.sum():.4g}"
-    mend = "They must sum to 1: classes are exclusive, and scores or logits are no probabilities."
-    raise _fault(shape, first + at, f"{columns[0]} … {columns[-1]}", problem, mend)
+    raise _fault(shape, first + at, f"{columns[0]} … {columns[-1]}", problem, _mended(row))
+
+
+def _mended(row: np.ndarray) -> str:
+    """What to do about probabilities that do not sum to 1."""
+    if abs(row.sum() - 1) <= 0.006 * len(row):
+        return "Rounded numbers may miss 1 by 0.001 in all: write more decimals."
+    if abs(row.sum() - 100) <= 0.5 * len(row):
+        return "They look like percentages: divide them by 100."
+    return "They must sum to 1: classes are exclusive, and scores or logits are no probabilities."
 
 
 def _labels(shape: Layout, batch: "pa.RecordBatch", first: int) -> np.ndarray:
@@ -197,8 +205,8 @@ def _labels(shape: Layout, batch: "pa.RecordBatch", first: int) -> np.ndarray:
     numbers = np.array([known.get(name, -2) for name in names] or [-1])
     label = numbers[codes]
     if (wrong := np.flatnonzero(label == -2)).size:
-        shown = ", ".join(f"p_{name}" for name in shape.classes[:8])
-        mend = f"Labels are named as the columns are ({shown}), or empty."
+        shown = ", ".join(shape.classes[:8]) + ", …" * (len(shape.classes) > 8)
+        mend = f"A label is what a column has after its p_ ({shown}), or empty."
         raise _fault(shape, first + wrong[0], "label", "names no class of this file", mend)
     return label
 

@@ -301,6 +301,7 @@ def _metrics(config: Config, records: Records, outcome: Outcome) -> dict[str, An
             w._asdict()
             for w in (
                 *audit.warnings(records, study.split),
+                *audit.mute(records.card, study.statistics),
                 *audit.misread(records, rows, study.statistics),
                 *audit.cut(records, np.concatenate(study.split), study.statistics),
             )

@@ -29,7 +29,7 @@ class Split(NamedTuple):
     test: Rows
 
 
-def make(plan: SplitPlan, table: "DataFrame") -> Split:
+def make(plan: SplitPlan, table: "DataFrame", classes: Sequence[str] = ()) -> Split:
     """Divide the labelled rows of `table` as the card plans.
 
     - group: grouped, stratified by label, at random.
@@ -37,7 +37,8 @@ def make(plan: SplitPlan, table: "DataFrame") -> Split:
     - date: the latest groups are the test, so that nothing in training is later than any of them.
     - column: what the column says; validation is taken from training where it says none.
 
-    Raises RecordError where a group would be on two sides, or a side lacks what it needs.
+    Raises RecordError where a group would be on two sides, or a side lacks what it needs; it names
+    a class where `classes` do.
     """
     rows = np.flatnonzero(table["label"].to_numpy() >= 0)
     if not len(rows):
@@ -51,7 +52,7 @@ def make(plan: SplitPlan, table: "DataFrame") -> Split:
         held = (_at_sites if plan.by == "site" else _latest)(plan, table, rows)
         _check_apart(table, rows, np.where(held, "test", "train"), plan.by)
         split = Split(*_carve(plan, table, rows[~held]), rows[held])
-    _check_sides(split, table)
+    _check_sides(split, table, classes)
     return split
 
 
@@ -175,7 +176,7 @@ def _check_apart(table: "DataFrame", rows: Rows, side: np.ndarray, column: str) 
         raise RecordError(_FILE, _line(table, rows[i]), column, problem, mend)
 
 
-def _check_sides(split: Split, table: "DataFrame") -> None:
+def _check_sides(split: Split, table: "DataFrame", classes: Sequence[str]) -> None:
     """Raise RecordError where a side is empty, or a class has nothing to be learnt from."""
     for name, rows in zip(SPLITS, split, strict=True):
         if not len(rows):
@@ -184,7 +185,9 @@ def _check_sides(split: Split, table: "DataFrame") -> None:
     label = table["label"].to_numpy()
     unseen = np.setdiff1d(label[np.concatenate(split)], label[split.train])
     if len(unseen):
-        problem = f"class number {unseen[0] + 1} of the card has no training record"
+        k = int(unseen[0])
+        name = repr(classes[k]) if classes else f"number {k + 1} of the card"
+        problem = f"the class {name} has no training record"
         raise RecordError(_FILE, None, "label", problem, "Hold out others, or merge classes.")
 
 

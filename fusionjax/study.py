@@ -39,7 +39,7 @@ class Study(NamedTuple):
 def prepare(records: Records, seed: int = 0) -> Study:
     """Split the records and fit φ's statistics on those for training; raises RecordError."""
     plan = replace(records.card.split, seed=records.card.split.seed + seed)
-    split = splits.make(plan, records.table)
+    split = splits.make(plan, records.table, records.card.classes)
     columns = zip(*records.source.__getitems__(split.train.tolist()), strict=True)
     statistics = tuple(
         preprocess.fit(modality, raws)

@@ -1,7 +1,7 @@
 """Warnings: what gives the label away is told, and what does not is left in peace."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -100,9 +100,12 @@ def joined(w: World) -> Records:
 
 def misread(before: World, after: World) -> tuple[audit.Warning, ...]:
     """What a model of the first records cannot read in the second."""
-    columns = zip(*joined(before).source, strict=True)
-    statistics = tuple(map(preprocess.fit, CARD.modalities, columns))
-    return audit.misread(joined(after), np.arange(len(after.label)), statistics)
+    return audit.misread(joined(after), np.arange(len(after.label)), statistics_of(before))
+
+
+def statistics_of(w: World) -> tuple[Any, ...]:
+    columns = zip(*joined(w).source, strict=True)
+    return tuple(map(preprocess.fit, CARD.modalities, columns))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -173,7 +176,9 @@ def test_many_giveaways_of_a_modality_are_counted_and_not_all_told():
 def test_four_records_of_a_class_are_too_few_to_tell():
     w = world()
     label = np.where(np.arange(400) < 4, 2, w.label % 2)
-    assert warned(w._replace(label=label, crp=(label == 2).astype(np.float32))) == ()
+    (warning,) = warned(w._replace(label=label, crp=(label == 2).astype(np.float32)))
+    assert (warning.kind, warning.where) == ("class", "y")
+    assert warning.message.startswith("few patients of 'oedema' (2 in training, 1 in test):")
 
 
 def test_duplicates_on_two_sides():
@@ -248,6 +253,16 @@ def test_what_the_model_goes_without():
         1:
     ]
     assert (nothing.kind, nothing.message[:6]) == ("nothing", "4 of 4")
+
+
+def test_columns_of_which_nothing_is_learnt():
+    assert not list(audit.mute(CARD, statistics_of(world())))
+    w = world()
+    w.bnp[:] = np.nan
+    w.sex[1:] = "f"
+    (warning,) = audit.mute(CARD, statistics_of(w))
+    assert (warning.kind, warning.where) == ("mute", "labs")
+    assert "of 'bnp', 'sex'." in warning.message
 
 
 def test_what_is_longer_than_the_card_is_told_once_a_modality():

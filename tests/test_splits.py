@@ -195,8 +195,10 @@ def test_refuses_an_unknown_site_with_the_nearest():
 def test_refuses_a_class_that_only_the_test_has():
     table = cohort(60, 8, classes=(0.5, 0.5))
     table.loc[table["site"] == "north", "label"] = 2
-    error = refused(SplitPlan("site", holdout=("north",)), table)
-    assert "class number 3" in str(error)
+    plan = SplitPlan("site", holdout=("north",))
+    assert "class number 3" in str(refused(plan, table))
+    with pytest.raises(RecordError, match="the class 'c' has no training record"):
+        splits.make(plan, table, ("a", "b", "c"))
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])

@@ -3,23 +3,25 @@
 Nothing here changes what a model sees.
 """
 
+from fusionjax.audit.classes import rare
 from fusionjax.audit.cut import cut
 from fusionjax.audit.duplicates import duplicates
 from fusionjax.audit.giveaways import giveaways
 from fusionjax.audit.misread import misread
 from fusionjax.audit.sites import sites
 from fusionjax.audit.types import Warning
-from fusionjax.audit.unread import unlabelled
+from fusionjax.audit.unread import mute, unlabelled
 from fusionjax.records.ingest import Records
 from fusionjax.splits import Split
 
-__all__ = ["Warning", "cut", "duplicates", "giveaways", "misread", "sites", "warnings"]
+__all__ = ["Warning", "cut", "duplicates", "giveaways", "misread", "mute", "sites", "warnings"]
 
 
 def warnings(records: Records, split: Split) -> tuple[Warning, ...]:
-    """What may make what is learnt look too good, and labels that are read as none."""
+    """What may make what is learnt look too good, labels read as none, and rare classes."""
     return (
         *unlabelled(records),
+        *rare(records, split),
         *giveaways(records, split),
         *duplicates(records, split),
         *sites(records, split),

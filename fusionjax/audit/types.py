@@ -15,7 +15,7 @@ MOST_WARNINGS = 5
 
 
 class Warning(NamedTuple):
-    """Something to look into and where: giveaway, duplicate, site, level, range, …"""
+    """Something to look into, and where; `kind` is one word, as level or duplicate."""
 
     kind: str
     where: str

@@ -1,12 +1,13 @@
 """What a model would go without in records that are not those of its training."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from fusionjax.audit.types import SUPPORT, Warning, digests
-from fusionjax.card import Modality
+from fusionjax.card import Card, Modality, TabularOptions
 from fusionjax.records.ingest import Records
 
 MOST_NAMED = 8
@@ -41,18 +42,37 @@ def unlabelled(records: Records) -> Iterator[Warning]:
         )
 
 
+def mute(card: Card, statistics: tuple[Any, ...]) -> Iterator[Warning]:
+    """Columns of tables from which nothing is learnt: one value or none, 1 % of others aside."""
+    for modality, known in zip(card.modalities, statistics, strict=True):
+        if isinstance(modality.options, TabularOptions):
+            levels = modality.options.categorical
+            numeric = [name for name in modality.columns if name not in levels]
+            one = [
+                name for name, flat in zip(numeric, known.low == known.high, strict=True) if flat
+            ]
+            one += [name for name, few in zip(levels, known.levels, strict=True) if len(few) < 2]
+            if one:
+                message = f"nearly all training records have one value, or none, of {_named(one)}."
+                yield Warning("mute", modality.name, f"{message} Nothing is learnt from it.")
+
+
+def _named(columns: list[str]) -> str:
+    return ", ".join(map(repr, columns[:MOST_NAMED])) + ", …" * (len(columns) > MOST_NAMED)
+
+
 def _absent(
     modality: Modality, absent: tuple[str, ...], has: Bool[np.ndarray, " record"]
 ) -> Iterator[Warning]:
     known = set(absent)
     lacking = [name for name in modality.columns if name in known]
-    named = ", ".join(map(repr, lacking[:MOST_NAMED])) + ", …" * (len(lacking) > MOST_NAMED)
     if lacking:
         yield Warning(
             "absent",
             modality.name,
-            f"the table lacks {len(lacking)} of {len(modality.columns)} columns: {named}. Their "
-            "values count as missing in every record. Spell columns as in training.",
+            f"the table lacks {len(lacking)} of {len(modality.columns)} columns: "
+            f"{_named(lacking)}. Their values count as missing in every record. Spell columns as "
+            "in training.",
         )
     elif len(has) >= SUPPORT and not has.any():
         yield Warning("absent", modality.name, f"none of {len(has)} records to predict has it.")

@@ -88,6 +88,14 @@ def test_takes_a_folder_and_a_byte_order_mark(folder):
     assert cards.load(folder).name == "clinic"
 
 
+def test_a_column_of_splits_is_followed_unless_the_card_says_otherwise():
+    columns = {**CONTENT["columns"], "split": "part"}
+    followed = cards.from_dict({**CONTENT, "columns": columns}, WHERE)
+    assert followed.split.by == "column"
+    said = {"columns": columns, "split": {"by": "group"}}
+    assert cards.from_dict({**CONTENT, **said}, WHERE).split.by == "group"
+
+
 def test_survives_json(folder):
     card = cards.load(folder)
     assert cards.from_dict(json.loads(json.dumps(cards.dumps(card))), card.path) == card

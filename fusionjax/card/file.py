@@ -52,6 +52,8 @@ def from_dict(content: Mapping[str, Any], path: Path) -> Card:
     columns = section(path, "columns", top["columns"], COLUMNS, ("label",), HOMES)
     label = section(path, "label", top.get("label", {}), LABEL, homes=HOMES)
     split = section(path, "split", top.get("split", {}), SPLIT, homes=HOMES)
+    if "split" in columns:
+        split = {"by": "column"} | split
     card = Card(
         path=path,
         name=top["name"],

@@ -72,13 +72,13 @@ def test_numbers_are_float32_with_nan_for_missing_cells(tmp_path: Path):
     assert not faults
 
 
-@pytest.mark.parametrize("cell", ["high", "inf", "1e300", '"1,5"', "two words here"])
+@pytest.mark.parametrize("cell", ["high", "inf", "1e300", '"1,5"', '"1.234,5"', "two words here"])
 def test_what_is_no_finite_number_is_a_fault(tmp_path: Path, cell: str):
     table = read(tmp_path, f"x\n1\n{cell}\n")
     (fault,) = tables.numbers(table, "x", table.columns["x"], "Mend it.")[1]
     assert (fault.row, fault.column) == (3, "x")
     assert "words" not in str(fault)
-    assert ("point" in fault.mend) == (cell == '"1,5"')
+    assert ("point" in fault.mend) == ("thousands" in fault.mend) == ("," in cell)
 
 
 def test_parquet_reads_as_csv_does(tmp_path: Path):

@@ -92,8 +92,8 @@ def _number(text: str) -> float:
 
 def _not_a_number(table: Table, i: int, column: str, cell: str, mend: str) -> RecordError:
     shown = repr(cell) if len(cell) <= 20 and len(cell.split()) == 1 else "text"
-    comma = "," in cell and np.isfinite(_number(cell.replace(",", ".")))
-    mend = "Write decimals with a point, not a comma." if comma else mend
+    comma = "," in cell and np.isfinite(_number(cell.replace(",", "")))
+    mend = "Write decimals with a point, and thousands without a comma." if comma else mend
     return RecordError(
         table.path, table.rows[i], column, f"{shown} in a column of finite numbers", mend
     )

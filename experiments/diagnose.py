@@ -302,6 +302,7 @@ def _metrics(config: Config, records: Records, outcome: Outcome) -> dict[str, An
             for w in (
                 *audit.warnings(records, study.split),
                 *audit.mute(records.card, study.statistics),
+                *audit.spellings(records.card, study.statistics),
                 *audit.misread(records, rows, study.statistics),
                 *audit.cut(records, np.concatenate(study.split), study.statistics),
             )

@@ -1,5 +1,6 @@
 """Warnings: what gives the label away is told, and what does not is left in peace."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,6 +180,18 @@ def test_four_records_of_a_class_are_too_few_to_tell():
     (warning,) = warned(w._replace(label=label, crp=(label == 2).astype(np.float32)))
     assert (warning.kind, warning.where) == ("class", "y")
     assert warning.message.startswith("few patients of 'oedema' (2 in training, 1 in test):")
+
+
+def test_classes_and_levels_that_are_spelt_almost_alike():
+    w = world()
+    assert not list(audit.spellings(CARD, statistics_of(w)))
+    w.sex[:20], w.sex[20:40] = "1", "1.0"
+    described = replace(CARD, classes=("Pneumonia", "healthy", "pneumonia "))
+    label, level = audit.spellings(described, statistics_of(w))
+    assert (label.kind, label.where) == ("spelling", "y")
+    assert label.message.startswith("'Pneumonia' and 'pneumonia ' are two classes")
+    assert (level.kind, level.where) == ("spelling", "labs")
+    assert level.message.startswith("sex: '1' and '1.0' are two levels")
 
 
 def test_duplicates_on_two_sides():

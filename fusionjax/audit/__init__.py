@@ -9,12 +9,23 @@ from fusionjax.audit.duplicates import duplicates
 from fusionjax.audit.giveaways import giveaways
 from fusionjax.audit.misread import misread
 from fusionjax.audit.sites import sites
+from fusionjax.audit.spelling import spellings
 from fusionjax.audit.types import Warning
 from fusionjax.audit.unread import mute, unlabelled
 from fusionjax.records.ingest import Records
 from fusionjax.splits import Split
 
-__all__ = ["Warning", "cut", "duplicates", "giveaways", "misread", "mute", "sites", "warnings"]
+__all__ = [
+    "Warning",
+    "cut",
+    "duplicates",
+    "giveaways",
+    "misread",
+    "mute",
+    "sites",
+    "spellings",
+    "warnings",
+]
 
 
 def warnings(records: Records, split: Split) -> tuple[Warning, ...]:

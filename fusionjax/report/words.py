@@ -20,7 +20,7 @@ NAMES = {
 LOWER_IS_BETTER = ("nll", "brier", "ece")
 COMPARED = ("nll", "auroc")
 LARGEST_ODDS = 10_000
-MISREAD = ("level", "range", "absent", "nothing", "cut", "label", "class", "mute")
+MISREAD = ("level", "range", "absent", "nothing", "cut", "label", "class", "mute", "spelling")
 """Kinds of warnings that do not flatter what was measured."""
 STRONG = 3.0
 """Nats of evidence that are called so: odds of twenty (Kass and Raftery 1995, "Bayes factors")."""

@@ -188,7 +188,8 @@ def _check_sides(split: Split, table: "DataFrame", classes: Sequence[str]) -> No
         k = int(unseen[0])
         name = repr(classes[k]) if classes else f"number {k + 1} of the card"
         problem = f"the class {name} has no training record"
-        raise RecordError(_FILE, None, "label", problem, "Hold out others, or merge classes.")
+        mend = "Hold out others, or merge or ignore classes under [label]."
+        raise RecordError(_FILE, None, "label", problem, mend)
 
 
 def _line(table: "DataFrame", row: np.integer) -> int:

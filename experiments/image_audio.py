@@ -3,8 +3,9 @@
     python -m experiments.image_audio
 
 avmnist: MNIST images and spoken digits, paired by class; takes 0 to 4 of each speaker are the
-test set. 2 repetitions by default; the committed result, with `--ensemble 5`, took 49 minutes of a core
-that other work shared. Expect of the fusion: AUROC 1.000 [1.000, 1.000], NLL 0.002 [0.000, 0.008].
+test set. 2 repetitions by default; the committed result, with `--ensemble 5`, took 49 minutes of a
+core that other work shared. Expect of the fusion: AUROC 1.000 [1.000, 1.000] and NLL 0.002
+[0.000, 0.008].
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,8 @@
 """Posterior predictive: probabilities, their uncertainty in two parts, and the evidence ledger."""
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +11,7 @@ from jax import Array, lax
 from jax.scipy.special import entr
 from jaxtyping import Bool, Float, Int
 
-from fusionjax.log_linear import contrast, energy, evidence
+from fusionjax.log_linear import contrast, evidence, scores
 
 Draw = tuple[tuple[Array, ...], Array, Array]  # θ, the scale of each record, the shift
 
@@ -131,11 +133,11 @@ def _averaged(
     """Means over draws of the probabilities, their entropy and the evidence."""
 
     def one(draw: Draw) -> tuple[Array, Array, Array]:
-        parts = _evidence(draw, features, presence)
+        parts = _calibrated(evidence, draw, features, presence)
         prob = jax.nn.softmax(bias[None, :] + jnp.sum(parts, axis=1), axis=1)
         return prob, jnp.sum(entr(prob), axis=1), parts
 
-    sums = _over_draws(one, jnp.sum, 0.0, (theta_draws, scale.T, shift))
+    sums = _over_draws(one, jnp.sum, (theta_draws, scale.T, shift))
     return jax.tree.map(lambda total: total / len(shift), sums)
 
 
@@ -149,15 +151,12 @@ def _mean_log_prob(
     scale: Float[Array, "batch draw"],
 ) -> Float[Array, "batch class"]:
     """`mean_log_prob` of one chunk."""
-    nothing, here = jnp.zeros_like(bias), presence.astype(shift.dtype)
 
     def one(draw: Draw) -> Array:
-        theta, scale, shift = draw
-        moved = jnp.matmul(here, shift, precision="highest")
-        score = scale[:, None] * energy(theta, nothing, features, presence) + moved
-        return jax.nn.log_softmax(bias[None, :] + score, axis=1)
+        parts = _calibrated(scores, draw, features, presence)
+        return jax.nn.log_softmax(bias[None, :] + jnp.sum(parts, axis=1), axis=1)
 
-    summed = _over_draws(one, jax.nn.logsumexp, -jnp.inf, (theta_draws, scale.T, shift))
+    summed = _over_draws(one, jax.nn.logsumexp, (theta_draws, scale.T, shift))
     return summed - jnp.log(len(shift))
 
 
@@ -177,52 +176,41 @@ def _ends(
     Float[Array, "batch modality"],
 ]:
     """Ends of the intervals of evidence and of contrasts, from every draw at once."""
-    drawn = jax.vmap(_evidence, in_axes=(0, None, None))(
+    drawn = jax.vmap(partial(_calibrated, evidence), in_axes=(0, None, None))(
         (theta_draws, scale.T, shift), features, presence
     )
     between = jax.vmap(contrast, in_axes=(0, None, None))(drawn, *order.T)
     return (*_interval(drawn), *_interval(between))
 
 
-def _evidence(
+def _calibrated(
+    terms: Callable[..., Array],
     draw: Draw,
     features: tuple[Float[Array, "batch _"], ...],
     presence: Bool[Array, "batch modality"],
 ) -> Float[Array, "batch modality class"]:
-    """One draw's evidence, calibrated."""
+    """One draw's `scores` or `evidence`, calibrated."""
     theta, scale, shift = draw
     moved = jnp.where(presence[:, :, None], shift[None, :, :], 0)
-    return scale[:, None, None] * evidence(theta, features, presence) + moved
+    return scale[:, None, None] * terms(theta, features, presence) + moved
 
 
-def _over_draws(
-    one: Callable[[Draw], Any], reduce: Callable[..., Array], nothing: float, drawn: Draw
-) -> Any:
-    """What `reduce` makes of `one` of every draw, `_DRAWS` of them at a time.
-
-    `nothing` changes no reduction: the last block starts early, so as to be whole, and what it
-    holds again is replaced by that.
-    """
+def _over_draws(one: Callable[[Draw], Any], reduce: Callable[..., Array], drawn: Draw) -> Any:
+    """What `reduce` makes of `one` of every draw, `_DRAWS` of them at a time, the first fewer."""
     draws = len(drawn[1])
     size = min(_DRAWS, draws)
+    blocks = (draws - 1) // size
+    first = draws - blocks * size
 
-    def block(start: int | Array) -> Any:
-        first = jnp.minimum(start, draws - size)
-        part = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, first, size), drawn)
-        fresh = first + jnp.arange(size) >= start
+    def block(start: int | Array, size: int) -> Any:
+        part = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, size), drawn)
+        return jax.tree.map(partial(reduce, axis=0), jax.vmap(one)(part))
 
-        def reduced(values: Array) -> Array:
-            known = fresh.reshape(-1, *[1] * (values.ndim - 1))
-            return reduce(jnp.where(known, values, nothing), axis=0)
+    def add(k: Array, so_far: Any) -> Any:
+        more = block(first + k * size, size)
+        return jax.tree.map(lambda a, b: reduce(jnp.stack([a, b]), axis=0), so_far, more)
 
-        return jax.tree.map(reduced, jax.vmap(one)(part))
-
-    def add(k: int | Array, so_far: Any) -> Any:
-        return jax.tree.map(lambda a, b: reduce(jnp.stack([a, b]), axis=0), so_far, block(k * size))
-
-    shapes = jax.eval_shape(block, 0)
-    empty = jax.tree.map(lambda like: jnp.full(like.shape, nothing, like.dtype), shapes)
-    return lax.fori_loop(0, -(-draws // size), add, empty)
+    return lax.fori_loop(0, blocks, add, block(0, first))
 
 
 def _interval(
@@ -259,7 +247,9 @@ def _by_chunk(
     It holds so many `draws` at once; `own` are arrays with a row for each record.
     """
     records, modalities = own[1].shape
-    chunk = max(1, min(records, _NUMBERS // (draws * modalities * len(bias))))
+    most = max(1, _NUMBERS // (draws * modalities * len(bias)))
+    chunks = max(1, math.ceil(records / most))
+    chunk = max(1, math.ceil(records / chunks))
     parts = [
         predict(
             theta_draws,

@@ -137,6 +137,22 @@ def test_chunks_of_records_change_nothing(at: Case, chunk: int) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def test_chunks_of_records_are_even_so_that_little_is_padded() -> None:
+    taken: list[int] = []
+
+    def presence_of(*given: Any) -> Any:
+        taken.append(len(given[-1]))
+        return given[-1]
+
+    theta, bias, features, presence = case(0)
+    shift = jnp.zeros((DRAWS, len(WIDTHS), CLASSES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "_NUMBERS", 6 * DRAWS * len(WIDTHS) * CLASSES)
+        got = predict._by_chunk(presence_of, DRAWS, theta, bias, shift, features, presence)
+    assert taken == [4, 4]
+    np.testing.assert_array_equal(got, presence)
+
+
 @given(cases, scales)
 def test_mean_log_prob_is_the_log_of_the_mean(at: Case, scale: float) -> None:
     np.testing.assert_allclose(

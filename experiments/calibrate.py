@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -37,15 +37,16 @@ from experiments import calibration_file as stored
 from experiments import provenance, rival
 from experiments.calibration_file import Calibration
 from experiments.rival import Rival
+from experiments.validation import TEST, Validation, sample, sides, survey
 from fusionjax import calibrate, conformal, evaluation, files, predictions
-from fusionjax.calibrate import Choice
+from fusionjax.calibrate import Choice, Fitted
+from fusionjax.conformal import Limits
 from fusionjax.errors import FusionError, RecordError
 from fusionjax.evaluation import OVERALL, Tally, Tests
 from fusionjax.metrics import streaming
-from fusionjax.predictions import Block, Layout
+from fusionjax.predictions import Layout
 from fusionjax.report import calibration as page
 
-VALIDATION, TEST = 1, 2
 CHOOSE_ON, FIT_ON = 10_000, 100_000
 
 
@@ -78,17 +79,6 @@ class Config:
     calibrators: tuple[str, ...] = tuple(calibrate.CALIBRATORS)
     """Candidates, the simplest first."""
     seed: int = 0
-
-
-class Validation(NamedTuple):
-    """The validation records with a label, and how many records there are of each split."""
-
-    log_prob: np.ndarray
-    label: np.ndarray
-    patient: np.ndarray
-    strata: dict[str, np.ndarray]
-    key: np.ndarray
-    records: dict[str, int]
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -136,61 +126,12 @@ def run(config: Config) -> dict[str, Any]:
     return content
 
 
-def survey(shape: Layout, fitted: bool = False) -> Validation:
-    """Read the file once: refuse what cannot be used, and keep the validation records.
-
-    Where the calibrator is `fitted` already there are none, and labels are not needed.
-    """
-    parts: list[tuple] = []
-    keys: list[np.ndarray] = []
-    counts = {"kept": 0, "unlabelled": 0, "train": 0, "validation": 0, "test": 0}
-    for block in predictions.blocks(shape):
-        side, known = sides(block, fitted), block.label >= 0
-        keys.append(block.key)
-        counts["kept"] += len(known)
-        counts["unlabelled"] += int((~known).sum())
-        for code, name in enumerate(predictions.SPLITS):
-            counts[name] += int(((side == code) & known).sum())
-        rows = np.flatnonzero((side == VALIDATION) & known)
-        strata = {name: values[rows] for name, values in block.strata.items()}
-        parts.append(
-            (block.prob[rows], block.label[rows], block.hashed[rows], strata, block.key[rows])
-        )
-    fault = predictions.repeated(shape, np.concatenate(keys))
-    if fault:
-        raise fault
-    prob, label, patient, strata, key = zip(*parts, strict=True)
-    names = shape.strata
-    with np.errstate(divide="ignore"):
-        log_prob = np.log(np.concatenate(prob))
-    found = {name: np.concatenate([s[name] for s in strata]) for name in names}
-    valid = Validation(
-        log_prob, np.concatenate(label), np.concatenate(patient), found, np.concatenate(key), counts
-    )
-    if not fitted:
-        _check_sides(shape, valid)
-    return valid
-
-
-def sides(block: Block, fitted: bool = False) -> np.ndarray:
-    """The split of each record; without such a column, a half by a hash of the patient.
-
-    Where the calibrator is `fitted` already, all are for testing.
-    """
-    if fitted:
-        return np.full(len(block.label), TEST)
-    if (block.split >= 0).all():
-        return block.split
-    mixed = block.hashed.view(np.uint64) >> np.uint64(17)
-    return np.where(mixed % np.uint64(2) == 0, VALIDATION, TEST)
-
-
 def fit(
     config: Config, classes: tuple[str, ...], valid: Validation, prior: np.ndarray
 ) -> tuple[Choice, Calibration]:
     """Choose and fit the calibrator, and the limits of the prediction sets."""
     pattern = valid.strata.get("pattern")
-    few = _sample(valid, CHOOSE_ON, config.seed)
+    few = sample(valid, CHOOSE_ON, config.seed)
     choice = calibrate.choose(
         valid.log_prob[few],
         valid.label[few],
@@ -200,12 +141,27 @@ def fit(
         config.calibrators,
         seed=config.seed,
     )
-    rows = _sample(valid, FIT_ON, config.seed)
+    rows = sample(valid, FIT_ON, config.seed)
     stratum = pattern[rows] if pattern is not None and choice.fitted.stratified else None
     log_prob, label, patient = valid.log_prob[rows], valid.label[rows], valid.patient[rows]
     fitted = calibrate.fit(choice.fitted.name, log_prob, label, prior, stratum, patient)
     kind = _kind(config, valid)
-    # The sets' limits come from probabilities by calibrators that did not see the record.
+    names = valid.strata[kind][rows] if kind else np.full(len(rows), "everyone")
+    own = _scores(config, fitted, valid, prior, rows, stratum)
+    limits = _limits(config, own, names, classes if kind == "label" else None)
+    return choice._replace(fitted=fitted), Calibration(fitted, prior, limits, kind, config.sets)
+
+
+def _scores(
+    config: Config,
+    fitted: Fitted,
+    valid: Validation,
+    prior: np.ndarray,
+    rows: np.ndarray,
+    stratum: np.ndarray | None,
+) -> np.ndarray:
+    """The score of each record's own label, by calibrators that did not see the record."""
+    log_prob, label, patient = valid.log_prob[rows], valid.label[rows], valid.patient[rows]
     fold, own = calibrate.folds(patient, 5, config.seed), np.empty(len(rows))
     for k in np.unique(fold):
         seen, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
@@ -217,16 +173,23 @@ def fit(
         prob = np.exp(calibrate.calibrated(other, log_prob[held], prior, there))
         score = stored.score(config.sets, prob, valid.key[rows][held])
         own[held] = conformal.of_label(score, label[held])
-    names = valid.strata[kind][rows] if kind else np.full(len(rows), "everyone")
-    if kind == "label":
-        # Rare classes are not pooled while they can be promised anything of their own.
-        limits = conformal.by_stratum(own, names, config.coverage, fewest=0)
-        most = conformal.limits_of_classes(limits, np.array(classes, object))
-        kept = None if np.isnan(most).any() else limits
-    else:
+    return own
+
+
+def _limits(
+    config: Config, own: np.ndarray, names: np.ndarray, classes: tuple[str, ...] | None
+) -> Limits | None:
+    """The limits of the prediction sets by stratum, or None where nothing can be promised.
+
+    Where the strata are `classes`, rare ones are not pooled while they can be promised anything of
+    their own.
+    """
+    if classes is None:
         limits = conformal.by_stratum(own, names, config.coverage)
-        kept = None if limits.everyone is None else limits
-    return choice._replace(fitted=fitted), Calibration(fitted, prior, kept, kind, config.sets)
+        return None if limits.everyone is None else limits
+    limits = conformal.by_stratum(own, names, config.coverage, fewest=0)
+    most = conformal.limits_of_classes(limits, np.array(classes, object))
+    return None if np.isnan(most).any() else limits
 
 
 def apply(
@@ -313,18 +276,6 @@ def _by_stratum(one: Tests) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
         yield from (((column, str(name)), of) for name, of in zip(names, rows, strict=True))
 
 
-def _sample(valid: Validation, most: int, seed: int) -> np.ndarray:
-    """Rows of at most so many records, whole patients, drawn at random."""
-    if len(valid.label) <= most:
-        return np.arange(len(valid.label))
-    names, index = np.unique(valid.patient, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    size = np.cumsum(np.bincount(index)[order])
-    kept = np.zeros(len(names), bool)
-    kept[order[: int(np.searchsorted(size, most, side="right"))]] = True
-    return np.flatnonzero(kept[index])
-
-
 def _kind(config: Config, valid: Validation) -> str:
     if config.within in ("auto", "everyone"):
         wanted = ("pattern", "site") if config.within == "auto" else ()
@@ -363,20 +314,6 @@ def _prior(config: Config, shape: Layout) -> np.ndarray:
             f"for {', '.join(shape.classes)}"
         )
     return prior
-
-
-def _check_sides(shape: Layout, valid: Validation) -> None:
-    for side in ("validation", "test"):
-        if valid.records[side] == 0:
-            raise RecordError(
-                shape.path,
-                None,
-                "split" if shape.split else "label",
-                f"no labelled record is left for {side}",
-                "Mark some records as validation and others as test, or leave the column out."
-                if shape.split
-                else "Give the label of more records.",
-            )
 
 
 def main() -> None:

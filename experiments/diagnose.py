@@ -19,66 +19,29 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import tyro
 
+from experiments import diagnose_options as options
 from experiments import provenance
+from experiments.diagnose_options import Config
 from experiments.progress import Reporter, reporter
 from fusionjax import audit, card, compare, costs, files, metrics, outputs, report, scorecard
 from fusionjax import model as models
 from fusionjax.compare import Contender
-from fusionjax.costs import Costs
-from fusionjax.crossfit import FitConfig, elsewhere
-from fusionjax.errors import CardError, FusionError, ModelError
+from fusionjax.crossfit import elsewhere
+from fusionjax.errors import FusionError
 from fusionjax.fitting import Fitted, choose, fit_chosen
 from fusionjax.model import Diagnosis, Model
 from fusionjax.records import pseudonyms
 from fusionjax.records.ingest import Records, ingest
 from fusionjax.report import console
 from fusionjax.study import Study, of_model, ordered, prepare
-from fusionjax.triage import Limits
-
-
-@dataclass(frozen=True)
-class Config:
-    """One run: `card` is fitted, or `model` predicts for the records of `table` or `card`."""
-
-    out: Path
-    """Folder for what the run writes."""
-    card: Path | None = None
-    """A dataset.toml, or the folder it lies in."""
-    model: Path | None = None
-    """Folder of a finished run whose model predicts; nothing is fitted."""
-    table: Path | None = None
-    """Another table than the card names; its files lie in its own folder."""
-    prior: tuple[float, ...] | None = None
-    """Another prevalence: one probability a class, in the order of the classes."""
-    on_bad_record: Literal["stop", "skip"] = "stop"
-    """Stop at the first record that cannot be used, or go on without it and count it."""
-    cache: Path | None = None
-    """Folder for the records as read; by default OUT/records."""
-    pseudonyms: Path | None = None
-    """A file with a secret key: ids and groups become pseudonyms, the same for the same key."""
-    ensemble: int = 0
-    """Members of a deep ensemble of concatenating MLPs to compare with; 0 compares with none. Each
-    takes as long to train as the MLP."""
-    keep_cases: bool = False
-    """Save training records' ids and evidence with the model, so that new records get their nearest
-    cases too. The test records of a fitting run always do, in its own tables."""
-    limits: Limits = Limits()  # noqa: RUF009 a constant tuple
-    """Where each doubt begins that triage acts on."""
-    costs: Path | None = None
-    """A TOML file of what wrong diagnoses and referrals cost: each patient gets the cheapest
-    decision."""
-    patients: tuple[str, ...] = ()
-    """Records whose ledgers the report shows, by the ids of predictions.csv; by default a few
-    that are worth reading."""
-    fit: FitConfig = field(default_factory=FitConfig)
 
 
 class Outcome(NamedTuple):
@@ -92,15 +55,15 @@ class Outcome(NamedTuple):
 def fit_run(config: Config) -> Outcome:
     """Fit the records of `config.card` and write the run."""
     started = time.time()
-    path = _card_path(config)
+    path = options.card_path(config)
     described = card.load(path)
-    _claim(config)
+    options.claim(config)
     with reporter() as tell:
         records = _ingest(config, described, tell)
-        _stated(config, records.card.classes)
-        _costs(config, records.card.classes)
+        options.stated_prior(config, records.card.classes)
+        options.stated_costs(config, records.card.classes)
         study = prepare(records, config.fit.seed)
-        _asked(config, study, study.split.test)
+        options.check_patients(config, study, study.split.test)
         outcome = contend(study, config, tell)
         tell.stage("writing the report")
         content = _metrics(config, records, outcome)
@@ -120,15 +83,17 @@ def predict_run(config: Config) -> None:
     """Predict new records with `config.model` and write the run."""
     started = time.time()
     model = models.load(Path(config.model or ""))
-    _stated(config, model.card.classes)
-    _costs(config, model.card.classes)
-    where = card.load(config.card) if config.card else replace(model.card, path=_beside(config))
-    _claim(config)
+    options.stated_prior(config, model.card.classes)
+    options.stated_costs(config, model.card.classes)
+    where = (
+        card.load(config.card) if config.card else replace(model.card, path=options.beside(config))
+    )
+    options.claim(config)
     with reporter() as tell:
         records = _ingest(config, replace(model.card, path=where.path, table=where.table), tell)
         study = of_model(records, model.statistics)
         rows = np.arange(len(study.label))
-        _asked(config, study, rows)
+        options.check_patients(config, study, rows)
         content: dict[str, Any] = {
             "task": _task(config, study, model, len(records.refused)),
             "posterior": scorecard.posterior(model) | {"overfit": None, "worth": None},
@@ -186,37 +151,6 @@ def _identity(study: Study) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _card_path(config: Config) -> Path:
-    if config.card is None:
-        raise CardError(
-            "diagnose", "--card", "has nothing to do", "Give --card to fit, or --model to predict."
-        )
-    return config.card
-
-
-def _beside(config: Config) -> Path:
-    """Where the card of a new table would lie: its files are looked for in the table's folder."""
-    if config.table is None:
-        raise CardError(
-            "diagnose", "--model", "has no records", "Give --table FILE.csv, or --card of new ones."
-        )
-    return config.table.parent / "dataset.toml"
-
-
-def _claim(config: Config) -> None:
-    """Make RUN ours: a folder where another configuration has fitted something is left alone."""
-    note, text = config.out / "config.json", json.dumps(asdict(config), indent=1, default=str)
-    begun = any((config.out / name).exists() for name in ("checkpoints", "metrics.json"))
-    if begun and note.exists() and note.read_text() != text:
-        raise ModelError(
-            config.out,
-            "holds a run of another configuration (see its config.json)",
-            "Choose another --out, or delete that folder.",
-        )
-    config.out.mkdir(parents=True, exist_ok=True)
-    files.write(note, text)
-
-
 def _ingest(config: Config, described: card.Card, tell: Reporter) -> Records:
     records = ingest(
         described,
@@ -238,39 +172,6 @@ def _presence(study: Study) -> np.ndarray:
     everyone = np.arange(len(study.label))
     batches = [np.asarray(b.presence) for b in ordered(study, everyone)]
     return np.concatenate(batches)[: len(everyone)]
-
-
-def _stated(config: Config, classes: tuple[str, ...]) -> np.ndarray | None:
-    """The prevalence that the user states, checked."""
-    if config.prior is None:
-        return None
-    prior = config.prior
-    if len(prior) != len(classes) or min(prior) <= 0 or abs(sum(prior) - 1) > 1e-6:
-        raise CardError(
-            "diagnose",
-            "--prior",
-            f"is {prior}",
-            f"Give {len(classes)} positive probabilities that sum to 1, for {', '.join(classes)}.",
-        )
-    return np.asarray(prior, np.float32)
-
-
-def _costs(config: Config, classes: tuple[str, ...]) -> Costs | None:
-    """The costs that the user states, checked."""
-    return config.costs and costs.load(config.costs, classes)
-
-
-def _asked(config: Config, study: Study, rows: np.ndarray) -> None:
-    """Raise CardError where a patient is asked for of whom the run will not tell."""
-    ids = study.table["id"].to_numpy()
-    told, known = set(ids[rows]), set(ids)
-    for name in config.patients:
-        if name in known - told:
-            mend = "A fit tells of test records: of others, tell by --model RUN afterwards."
-            raise CardError("diagnose", "--patients", f"{name!r} is no test record", mend)
-        if name not in told:
-            mend = "Give ids as the table has them; with --pseudonyms, as predictions.csv does."
-            raise CardError("diagnose", "--patients", f"{name!r} is not among the records", mend)
 
 
 def _task(config: Config, study: Study, model: Model, refused: int) -> dict[str, Any]:
@@ -325,7 +226,7 @@ def _scores(study: Study, known: np.ndarray, prob: np.ndarray) -> dict[str, Any]
 
 def _diagnosed(config: Config, model: Model, study: Study, rows: np.ndarray) -> Diagnosis:
     """What the model says of the rows."""
-    prior = _stated(config, model.card.classes)
+    prior = options.stated_prior(config, model.card.classes)
     parts = [models.diagnose(model, batch, prior) for batch in ordered(study, rows)]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
 
@@ -366,7 +267,7 @@ def _write_run(
     content["subgroups"] = scorecard.subgroups(
         study, rows[known], prob[known], found.chosen[known], 0
     )
-    stated = _costs(config, model.card.classes)
+    stated = options.stated_costs(config, model.card.classes)
     decision = stated and costs.decide(stated, prob)
     if stated and decision:
         paid = costs.scored(stated, prob[known], study.label[rows][known], study.group[rows][known])

@@ -2,9 +2,13 @@
 
 import random
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+from fusionjax import train
+from tests import train_child
 
 pytest.importorskip("jax_privacy", reason="privacy is an extra: pip install 'fusionjax[privacy]'")
 
@@ -97,6 +101,20 @@ def test_sgd_learns_by_patient_compiles_once_and_says_what_it_promises(records):
     for word in ("(8, 0.001)", "patient, one of 200", "Poisson", "clip: 1", "truncated"):
         assert word in said
     assert to_json(found.guarantee)["epsilon"] == 8.0
+
+
+def test_sgd_trains_encoders_and_fusion_from_public_weights():
+    """The loss of the whole is the likelihood of those who are there, and falls."""
+    network, batch = train_child.network(), next(iter(train_child.loaders()[0].ordered()))
+    loss = sgd.network_loss(network, 2)
+    start = train.init(jax.random.key(0), network, batch)
+    everyone, some = jnp.ones(len(batch.label), bool), jnp.arange(len(batch.label)) < 3
+    own = train.log_prob(network, start, batch.inputs, batch.presence)[:3]
+    expected = -own[np.arange(3), batch.label[:3]].sum()
+    np.testing.assert_allclose(loss(start, batch, some), expected, rtol=1e-5)
+    config = sgd.Config(Promise(8.0, 1e-3), steps=60, batch_size=8, learning_rate=0.02)
+    found = sgd.fit(loss, start, batch, np.arange(len(some)), config, seed=0)
+    assert loss(found.weights, batch, everyone) < 0.95 * loss(start, batch, everyone)
 
 
 def test_sgd_keeps_its_promise_by_its_own_account():

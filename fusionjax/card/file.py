@@ -52,8 +52,7 @@ def from_dict(content: Mapping[str, Any], path: Path) -> Card:
     columns = section(path, "columns", top["columns"], COLUMNS, ("label",), HOMES)
     label = section(path, "label", top.get("label", {}), LABEL, homes=HOMES)
     split = section(path, "split", top.get("split", {}), SPLIT, homes=HOMES)
-    if "split" in columns:
-        split = {"by": "column"} | split
+    assumed: dict[str, Any] = {"by": "column"} if "split" in columns else {}
     card = Card(
         path=path,
         name=top["name"],
@@ -67,7 +66,7 @@ def from_dict(content: Mapping[str, Any], path: Path) -> Card:
         labels=label.get("map", {}),
         ignore=label.get("ignore", ()),
         missing=top.get("missing", MISSING),
-        split=SplitPlan(**split),
+        split=SplitPlan(**assumed | split),
         modalities=tuple(_modality(path, *item) for item in top["modalities"].items()),
     )
     check(card)

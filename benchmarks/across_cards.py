@@ -9,7 +9,8 @@ contenders is averaged over seeds, with a 95 % interval that resamples seeds: se
 so it says how far other splits might move the rank and not how far other patients would. The same
 validation means choose one fusion for all seeds, beside the choice that each seed makes for itself;
 where splits are drawn anew, one seed's validation records are partly another's test records. Every
-row keeps what it cost and its scores as modalities go missing, one a scenario. Writes
+row keeps what it cost and its scores as modalities go missing, one a scenario; told are the medians
+of each family's costs, and in every scenario the best fusion and the places of a few. Writes
 `variants.json` in FOLDER, benchmarks/results unless given, where cards that no RUN is of stay as
 they were; draws the ranks, and ends with one line.
 """
@@ -31,11 +32,13 @@ from fusionjax.report.palette import FOR, QUIET
 
 RESULTS = Path(__file__).parent / "results"
 KEPT = (
-    *("name", "family", "intervals", "means", "spread", "validation_nll", "mean_rank", "differs"),
-    *("verdict", "cost"),
+    *("name", "family", "intervals", "means", "spread"),
+    *("validation_nll", "mean_rank", "differs", "verdict", "cost"),
 )
 UNDER_LOSS = ("accuracy", "auroc", "nll")
 """Scores that are kept for every scenario."""
+FOLLOWED = ("log opinion pool, class", "log-linear", "concatenation, MLP")
+"""Whose places are told in every scenario."""
 UNCHOSEN = ("chosen", "single", "baseline")
 """What is no fusion, and so no choice of validation's."""
 RESAMPLES = 2000
@@ -74,16 +77,11 @@ def families(rows: list[dict[str, Any]]) -> list[str]:
 def kept(row: dict[str, Any], rank: pd.DataFrame) -> dict[str, Any]:
     """A row without curves; its rank has an interval too, unless it is a choice."""
     found = {key: row[key] for key in KEPT}
-    found["under_loss"] = {m: shortened(row["scenarios"][m]) for m in UNDER_LOSS}
+    found["under_loss"] = {m: row["scenarios"][m] for m in UNDER_LOSS}
     if row["name"] in rank.index:
         over_seeds = interval(rank.loc[row["name"]].to_numpy(float))
         found["intervals"] = row["intervals"] | {"rank": [round(x, 2) for x in over_seeds]}
     return found
-
-
-def shortened(values: list[float | None]) -> list[float | None]:
-    """To four digits."""
-    return [None if value is None else float(f"{value:.4g}") for value in values]
 
 
 def ranked(family: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -114,6 +112,23 @@ def interval(rank: Float[np.ndarray, " seed"]) -> tuple[float, float, float]:
     means = rng.choice(rank, (RESAMPLES, len(rank))).mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(rank.mean()), float(low), float(high)
+
+
+def costs(card: dict[str, Any]) -> pd.DataFrame:
+    """Medians of what the variants of each family cost."""
+    counted = [row for row in card["rows"] if row.get("cost") and row["family"] not in UNCHOSEN]
+    table = pd.DataFrame([row["cost"] | {"family": row["family"]} for row in counted], dtype=object)
+    return table.set_index("family").astype(float).groupby("family").median()
+
+
+def under_loss(card: dict[str, Any]) -> pd.DataFrame:
+    """NLL in each scenario, and the place among fusions, of the best and of those followed."""
+    fusions = [row for row in card["rows"] if row["family"] not in UNCHOSEN]
+    every = {row["name"]: row["under_loss"]["nll"] for row in fusions}
+    nll = pd.DataFrame(every, index=card["scenarios"], dtype=float)
+    text, place = nll.map("{:.3f}".format), nll.rank(axis=1).map(" ({:g}.)".format)
+    best = nll.idxmin(axis=1) + nll.min(axis=1).map(" {:.3f}".format)
+    return (text + place).reindex(columns=FOLLOWED).assign(best=best)
 
 
 def draw(cards: list[dict[str, Any]], file: Path) -> None:
@@ -175,6 +190,9 @@ def main() -> None:
             where = f"{one['rank']:.1f} [{one['low']:.1f}, {one['high']:.1f}]"
             who = f"{card['data']:12} {family:15} {one['variant']:26}"
             print(f"{who} {where} of {card['contenders']}")
+        if "scenarios" in card:
+            for table in (costs(card).round(8), under_loss(card)):
+                print(f"\n{table.to_string()}\n")
     line = {card["data"]: card["families"]["log-linear"]["rank"] for card in cards}
     print(json.dumps({"benchmark": "across_cards", "rank_of_log_linear": line}))
 

@@ -99,13 +99,7 @@ def predict_run(config: Config) -> None:
             "posterior": scorecard.posterior(model) | {"overfit": None, "worth": None},
             "calibration": scorecard.calibration(model),
             "refused": [r._asdict() for r in records.refused],
-            "warnings": [
-                w._asdict()
-                for w in (
-                    *audit.misread(records, rows, model.statistics),
-                    *audit.cut(records, rows, model.statistics),
-                )
-            ],
+            "warnings": [w._asdict() for w in audit.of_new(records, rows, model.statistics)],
             "provenance": provenance.describe(asdict(config), "", started),
         }
         found = _diagnosed(config, model, study, rows)
@@ -198,16 +192,7 @@ def _metrics(config: Config, records: Records, outcome: Outcome) -> dict[str, An
         },
         "calibration": scorecard.calibration(fitted.model),
         "refused": [r._asdict() for r in records.refused],
-        "warnings": [
-            w._asdict()
-            for w in (
-                *audit.warnings(records, study.split),
-                *audit.mute(records.card, study.statistics),
-                *audit.spellings(records.card, study.statistics),
-                *audit.misread(records, rows, study.statistics),
-                *audit.cut(records, np.concatenate(study.split), study.statistics),
-            )
-        ],
+        "warnings": [w._asdict() for w in audit.of_fit(records, study.split, study.statistics)],
         "history": scorecard.history(fitted),
     }
 

@@ -64,6 +64,18 @@ def uncalibrated(model: Model) -> Model:
     return model._replace(calibration=by_pattern.unchanged(modalities, classes, draws))
 
 
+def drawn_evidence(
+    theta: tuple[Float[Array, "draw class _"], ...],
+    vectors: tuple[Float[Array | np.ndarray, "record _"], ...],
+    presence: Bool[np.ndarray, "record modality"],
+) -> Float[np.ndarray, "record some modality class"]:
+    """Each modality's evidence under some of the draws, evenly spaced."""
+    some = tuple(t[:: max(1, len(t) // DRAWS)] for t in theta)
+    seen = tuple(map(jnp.asarray, vectors)), jnp.asarray(presence)
+    found = jax.vmap(evidence, in_axes=(0, None, None))(some, *seen)
+    return np.moveaxis(np.asarray(found), 0, 1)
+
+
 def without_own_labels(
     found: Posterior,
     observations: Observations,
@@ -82,7 +94,7 @@ def without_own_labels(
     own = left_out.surplus(found, observations, record, bias, asked)
     vectors = tuple(np.asarray(f)[asked] for f in observations.features[:modalities])
     here = np.asarray(observations.presence)[asked, :modalities]
-    terms = _terms(found.theta[:modalities], vectors, here)
+    terms = drawn_evidence(found.theta[:modalities], vectors, here)
     return Judged(rows[asked], terms - own[:, None, :modalities].astype(np.float32), here)
 
 
@@ -91,22 +103,10 @@ def _validation(model: Model, study: Study) -> Judged:
 
     def read(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         here = np.asarray(batch.presence)
-        return _terms(model.theta, features(model, batch), here), here
+        return drawn_evidence(model.theta, features(model, batch), here), here
 
     parts = zip(*map(read, ordered(study, rows)), strict=True)
     return Judged(rows, *(np.concatenate(part)[: len(rows)] for part in parts))
-
-
-def _terms(
-    theta: tuple[Float[Array, "draw class _"], ...],
-    vectors: tuple[Float[Array | np.ndarray, "record _"], ...],
-    presence: Bool[np.ndarray, "record modality"],
-) -> Float[np.ndarray, "record some modality class"]:
-    """Each modality's evidence under some of the draws, evenly spaced."""
-    some = tuple(t[:: max(1, len(t) // DRAWS)] for t in theta)
-    seen = tuple(map(jnp.asarray, vectors)), jnp.asarray(presence)
-    found = jax.vmap(evidence, in_axes=(0, None, None))(some, *seen)
-    return np.moveaxis(np.asarray(found), 0, 1)
 
 
 def _limits(

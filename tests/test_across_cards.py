@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> Path:
             "differs": False,
             "verdict": "no difference",
             "cost": {"parameters": 6},
-            "scenarios": {m: [0.412345, None] for m in across_cards.UNDER_LOSS},
+            "scenarios": {m: [VALID[name], 1.0] for m in across_cards.UNDER_LOSS},
         }
         for name, values in NLL.items()
     ]
@@ -70,8 +70,18 @@ def test_a_family_is_spoken_for_by_the_variant_that_validation_likes_best(run: P
     assert low < value < high
     assert "rank" not in rows["chosen by validation"]["intervals"]
     assert rows["mean"]["cost"] == {"parameters": 6}
-    assert rows["mean"]["under_loss"]["auroc"] == [0.4123, None]
+    assert rows["mean"]["under_loss"]["auroc"] == [0.5, 1.0]
     json.dumps(found, allow_nan=False)
+
+
+def test_costs_and_places_are_told_of_every_family_and_scenario(run: Path) -> None:
+    found = across_cards.read(run)
+    assert across_cards.costs(found)["parameters"].to_dict() == {
+        "log-linear": 6.0,
+        "representation": 6.0,
+    }
+    told = across_cards.under_loss(found).loc["as they are"]
+    assert (told["best"], told["log-linear"]) == ("log-linear 0.400", "0.400 (1.)")
 
 
 def test_cards_that_were_not_run_again_stay(run: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionjax import card as cards
-from fusionjax.audit.unread import unlabelled
+from fusionjax.audit.classes import unlabelled
 from fusionjax.errors import RecordError
 from fusionjax.records import store
 from fusionjax.records.ingest import Records, ingest

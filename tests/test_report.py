@@ -208,7 +208,9 @@ def metrics(classes, modalities, records):
                 "mend": "Write the file again.",
             }
         ],
-        "warnings": [{"kind": "leak", "where": "column bnp", "message": "gives the label away."}],
+        "warnings": [
+            {"kind": "giveaway", "where": "column bnp", "message": "gives the label away."}
+        ],
         "history": {
             "step": steps,
             "train": [1.1 * math.exp(-s / 300) + 0.3 for s in steps],
@@ -800,7 +802,7 @@ def test_console_shows_the_table_and_the_path(tmp_path):
     assert "[red]image[/]" in printed
     assert "no difference" in printed
     assert "report.html" in printed.replace("\n", "")
-    assert "leak in column bnp: gives the label away." in printed
+    assert "giveaway in column bnp: gives the label away." in printed
 
 
 def test_a_patient_is_told_with_set_triage_distance_and_nearest_cases(tmp_path):

@@ -1,10 +1,9 @@
 """TMC and ECML from their papers, in PyTorch: one linear collector of evidence a view.
 
-Run by `benchmarks.evidential` under a Python that has torch; `benchmarks.fusion_variants` takes the
-fusion and the loss from here. Settings are those of the published
+Run by `benchmarks.evidential` under a Python that has torch, with the settings of the published
 programs: Adam at .003 with weight decay 1e-5, batches of 200, 500 epochs, the penalty on misleading
 evidence raised from 0 to 1 over 50 epochs. ECML's mean is that of its program, where the last view
-counts half, the one before a quarter, and so on.
+counts half, the one before a quarter, and so on. `packages_torch` trains the same model otherwise.
 """
 
 import importlib
@@ -25,39 +24,45 @@ def main(path: str, method: str, epochs: int, seed: int) -> None:
         held = {name: torch.from_numpy(given[name]) for name in given.files}
     count = sum(name.startswith("train") for name in held)
     classes = int(held["label"].max()) + 1
-    collectors = torch.nn.ModuleList(
-        torch.nn.Linear(held[f"train{v}"].shape[1], classes) for v in range(count)
-    )
-
-    def evidence(views: list) -> Any:
-        """[view, row, class]."""
-        pairs = zip(collectors, views, strict=True)
-        return torch.nn.functional.softplus(torch.stack([layer(view) for layer, view in pairs]))
-
+    collectors = linear(torch, [held[f"train{v}"].shape[1] for v in range(count)], classes)
     train = [held[f"train{v}"] for v in range(count)]
     onehot = torch.nn.functional.one_hot(held["label"], classes).float()
     optimiser = torch.optim.Adam(collectors.parameters(), lr=RATE, weight_decay=DECAY)
     for epoch in range(1, epochs + 1):
         for rows in torch.randperm(len(onehot)).split(BATCH):
-            each = evidence([view[rows] for view in train])
+            each = evidence(torch, collectors, [view[rows] for view in train])
             loss = training_loss(torch, method, each, onehot[rows], min(1.0, epoch / RAMP))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
     with torch.no_grad():
-        said = {
-            name: fused(torch, method, evidence([held[f"{name}{v}"] for v in range(count)])) + 1
+        each = {
+            name: evidence(torch, collectors, [held[f"{name}{v}"] for v in range(count)])
             for name in ("clean", "shown")
         }
-    prob = {name: (alpha / alpha.sum(dim=1, keepdim=True)).numpy() for name, alpha in said.items()}
+        prob = {name: probability(torch, method, one).numpy() for name, one in each.items()}
     np.savez(f"{path}.{method}.npz", **prob)
 
 
-def fused(torch: Any, method: str, each: Any) -> Any:
-    """Dempster's reduced rule (TMC), or ECML's running mean, which passes a view without evidence.
+def linear(torch: Any, sizes: list[int], classes: int) -> Any:
+    """A collector for each view."""
+    return torch.nn.ModuleList(torch.nn.Linear(size, classes) for size in sizes)
 
-    `each` is evidence [view, row, class].
-    """
+
+def evidence(torch: Any, collectors: Any, views: list) -> Any:
+    """[view, row, class]."""
+    pairs = zip(collectors, views, strict=True)
+    return torch.nn.functional.softplus(torch.stack([layer(view) for layer, view in pairs]))
+
+
+def probability(torch: Any, method: str, each: Any) -> Any:
+    """P(y | X) [row, class], from evidence [view, row, class]."""
+    alpha = _fused(torch, method, each) + 1
+    return alpha / alpha.sum(dim=1, keepdim=True)
+
+
+def _fused(torch: Any, method: str, each: Any) -> Any:
+    """Dempster's reduced rule (TMC), or ECML's running mean over the views that have evidence."""
     if method == "TMC":
         classes = each.shape[2]
         return classes * torch.expm1(torch.log1p(each / classes).sum(dim=0))
@@ -70,7 +75,7 @@ def fused(torch: Any, method: str, each: Any) -> Any:
 
 def training_loss(torch: Any, method: str, each: Any, onehot: Any, penalty: float) -> Any:
     """That of the fused evidence and of each view's; `penalty` weighs misleading evidence."""
-    whole = _expected(torch, fused(torch, method, each), onehot, penalty).mean()
+    whole = _expected(torch, _fused(torch, method, each), onehot, penalty).mean()
     own = _expected(torch, each, onehot[None], penalty).mean(dim=1).sum()
     if method == "TMC":
         return whole + own

@@ -5,10 +5,10 @@
 Run by `benchmarks.fusion_variants --peers PYTHON` under a Python that has torch, `imml[deep]` or
 fusilli; without arguments it prints which methods that Python has, as JSON. The networks and losses
 of iMML and fusilli are the packages' own at their default sizes, TMC and ECML are those of
-`evidential_torch`, and so is Adam; what the search draws is its learning rate.
-iMML is told what is missing. fusilli knows nothing of it, and takes at most three tables: it is
-shown zeros, the mean of standardised features, and the fourth modality and on beside the third. Its
-attention between modalities takes the records of a batch for a sequence, and is left out.
+`evidential_torch`, and all train with Adam, whose learning rate is what the search draws. TMC,
+ECML and iMML are told what is missing. fusilli knows nothing of it, and takes at most three tables:
+it is shown zeros, the mean of standardised features, and the fourth modality and on beside the
+third. Its attention between modalities takes a batch's records for a sequence, and is left out.
 """
 
 import importlib
@@ -97,12 +97,10 @@ def feature_maps(sizes: list[int], classes: int) -> Network:
 def evidential(method: str, sizes: list[int], classes: int) -> Network:
     """TMC or ECML; a missing view has no evidence. The penalty is whole after `RAMP` steps."""
     torch = importlib.import_module("torch")
-    module, steps = torch.nn.ModuleList(torch.nn.Linear(size, classes) for size in sizes), count(1)
+    module, steps = evidential_torch.linear(torch, sizes, classes), count(1)
 
     def evidence(views: list, here: Any) -> Any:
-        pairs = zip(module, views, strict=True)
-        each = torch.nn.functional.softplus(torch.stack([layer(view) for layer, view in pairs]))
-        return each * here.T[:, :, None]
+        return evidential_torch.evidence(torch, module, views) * here.T[:, :, None]
 
     def loss(views: list, here: Any, label: Any) -> Any:
         onehot = torch.nn.functional.one_hot(label, classes).float()
@@ -111,8 +109,7 @@ def evidential(method: str, sizes: list[int], classes: int) -> Network:
         return evidential_torch.training_loss(torch, method, each, onehot, penalty)
 
     def prob(views: list, here: Any) -> Any:
-        alpha = evidential_torch.fused(torch, method, evidence(views, here)) + 1
-        return alpha / alpha.sum(dim=1, keepdim=True)
+        return evidential_torch.probability(torch, method, evidence(views, here))
 
     return Network(module, loss, prob, decay=evidential_torch.DECAY)
 

@@ -1,4 +1,4 @@
-"""Classes of which too little is known to learn or to measure."""
+"""Labels that are read as none, and classes of which too little is known."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,17 @@ from jaxtyping import Int
 from fusionjax.audit.types import SUPPORT, Warning
 from fusionjax.records.ingest import Records
 from fusionjax.splits import Split
+
+
+def unlabelled(records: Records) -> Iterator[Warning]:
+    """Labels that read like a gap: a class may be called None, or null in another language."""
+    for mark, count in records.marked.items():
+        yield Warning(
+            "label",
+            str(records.card.columns.label),
+            f"{mark!r} stands in {count} records and means no label, as `missing` says: they are "
+            "not learnt from. If it is a class, name all classes under [label].",
+        )
 
 
 def rare(records: Records, split: Split) -> Iterator[Warning]:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from fusionjax import preprocess
-from fusionjax.audit.types import MOST_RECORDS, Warning
+from fusionjax.audit.types import Warning, some
 from fusionjax.card import AudioOptions, Modality, SignalOptions
 from fusionjax.preprocess.instances import MOST
 from fusionjax.records.ingest import Records
@@ -20,8 +20,7 @@ def cut(
 
     They are sought in a few thousand records at most.
     """
-    sought = rows[:: -(-len(rows) // MOST_RECORDS) or 1].tolist()
-    modalities = records.card.modalities
+    sought, modalities = some(rows), records.card.modalities
     ends, files = np.zeros((2, len(modalities)), int)
     for row in sought:
         for i, (modality, raw) in enumerate(zip(modalities, records.source[row], strict=True)):

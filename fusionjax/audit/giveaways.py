@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from fusionjax.audit.types import MOST_RECORDS, MOST_WARNINGS, SUPPORT, Warning, digests
+from fusionjax.audit.types import MOST_WARNINGS, SUPPORT, Warning, digests, some
 from fusionjax.card import Modality, TabularOptions, TextOptions
 from fusionjax.preprocess.text import UNSPACED, redact
 from fusionjax.records.ingest import Records
@@ -36,12 +36,12 @@ def giveaways(records: Records, split: Split) -> Iterator[Warning]:
     Told where its AUROC for a class against the rest is above .98, from 5 records of either at
     least, and more than chance explains among so many columns.
     """
-    rows = split.train[:: -(-len(split.train) // MOST_RECORDS)]
+    rows = some(split.train)
     label = records.table["label"].to_numpy()[rows]
     seen = np.unique(label)
     onehot = (label[:, None] == seen[None]).astype(np.float64)
     there = digests(records)[rows] != ""
-    raws = [records.source[i] for i in rows.tolist()]
+    raws = [records.source[i] for i in rows]
     for i, modality in enumerate(records.card.modalities):
         has = there[:, i]
         mine = [raw[i] for raw, present in zip(raws, has, strict=True) if present]

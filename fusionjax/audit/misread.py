@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from fusionjax.audit.types import MOST_RECORDS, MOST_WARNINGS, SUPPORT, Warning
-from fusionjax.audit.unread import unread
+from fusionjax.audit.types import MOST_WARNINGS, SUPPORT, Warning, some
 from fusionjax.card import Modality, TabularOptions
 from fusionjax.preprocess import tabular
 from fusionjax.records.ingest import Records
@@ -24,11 +23,9 @@ def misread(
 
     - level: a level that it does not know, in 5 records at least.
     - range: a fifth of a column's numbers, and 5 at least, lie beyond those of training.
-
-    Beside these, of all records, what `unread` tells.
     """
-    raws = [records.source[i] for i in rows[:: -(-len(rows) // MOST_RECORDS) or 1].tolist()]
-    found = [*unread(records, rows)]
+    raws = [records.source[i] for i in some(rows)]
+    found = []
     for i, (modality, known) in enumerate(zip(records.card.modalities, statistics, strict=True)):
         if isinstance(modality.options, TabularOptions) and raws:
             mine = [raw[i] for raw in raws]

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 
 from fusionjax.records.ingest import Records
 
@@ -20,6 +20,11 @@ class Warning(NamedTuple):
     kind: str
     where: str
     message: str
+
+
+def some(rows: Int[np.ndarray, " row"]) -> list[int]:
+    """Evenly spaced ones of the rows, a few thousand at most."""
+    return rows[:: -(-len(rows) // MOST_RECORDS) or 1].tolist()
 
 
 def digests(records: Records) -> Shaped[np.ndarray, "record modality"]:

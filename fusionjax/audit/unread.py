@@ -1,4 +1,4 @@
-"""What a model would go without in records that are not those of its training."""
+"""What is not there to be read, or says nothing."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ MOST_NAMED = 8
 
 
 def unread(records: Records, rows: Int[np.ndarray, " row"]) -> tuple[Warning, ...]:
-    """What these records lack, though a card or a model names it.
+    """What these records lack, though the card names it.
 
     - absent: a column that a table to predict for lacks, or a modality that none of the records
       has, of 5 at least.
@@ -29,17 +29,6 @@ def unread(records: Records, rows: Int[np.ndarray, " row"]) -> tuple[Warning, ..
         ),
         *_nothing(there),
     )
-
-
-def unlabelled(records: Records) -> Iterator[Warning]:
-    """Labels that read like a gap: a class may be called None, or null in another language."""
-    for mark, count in records.marked.items():
-        yield Warning(
-            "label",
-            str(records.card.columns.label),
-            f"{mark!r} stands in {count} records and means no label, as `missing` says: they are "
-            "not learnt from. If it is a class, name all classes under [label].",
-        )
 
 
 def mute(card: Card, statistics: tuple[Any, ...]) -> Iterator[Warning]:
@@ -75,7 +64,7 @@ def _absent(
             "in training.",
         )
     elif len(has) >= SUPPORT and not has.any():
-        yield Warning("absent", modality.name, f"none of {len(has)} records to predict has it.")
+        yield Warning("absent", modality.name, f"none of {len(has)} records has it.")
 
 
 def _nothing(there: Bool[np.ndarray, "record modality"]) -> Iterator[Warning]:
@@ -84,6 +73,6 @@ def _nothing(there: Bool[np.ndarray, "record modality"]) -> Iterator[Warning]:
         yield Warning(
             "nothing",
             "records",
-            f"{empty} of {len(there)} to predict have no modality at all: of them the model says "
+            f"{empty} of {len(there)} have no modality at all: of them the model says "
             "only how frequent each class is.",
         )

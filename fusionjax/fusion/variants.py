@@ -82,7 +82,7 @@ def _believed(pi: float, bias: Bias, modalities: int) -> Fusion:
 
 
 def _gated(bias: Bias, modalities: int) -> Fusion:
-    """The prior of π weighs as much as one record in ten: enough that no gate runs off to 1."""
+    """Beside each record that is seen stands one of the prior of π, however many are seen."""
     prior = Prior()
     start = jnp.full(modalities, prior.believed / (prior.believed + prior.doubted))
     return reliability(bias, start, prior, records=round(prior.believed + prior.doubted))

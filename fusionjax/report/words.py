@@ -20,8 +20,8 @@ NAMES = {
 LOWER_IS_BETTER = ("nll", "brier", "ece")
 COMPARED = ("nll", "auroc")
 LARGEST_ODDS = 10_000
-MISREAD = ("level", "range", "absent", "nothing", "cut", "label", "class", "mute", "spelling")
-"""Kinds of warnings that do not flatter what was measured."""
+FLATTERING = ("giveaway", "duplicate", "site")
+"""Kinds of warnings of what may make a measurement too good."""
 STRONG = 3.0
 """Nats of evidence that are called so: odds of twenty (Kass and Raftery 1995, "Bayes factors")."""
 
@@ -220,12 +220,12 @@ def _doubts(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     doubts = []
     if posterior.get("ok") is False:
         doubts.append("The posterior failed its diagnostics: do not trust its uncertainties.")
-    misread = sum(warning.get("kind") in MISREAD for warning in warnings)
-    if len(warnings) > misread:
-        noun = count(len(warnings) - misread, "warning")
+    flattering = sum(warning.get("kind") in FLATTERING for warning in warnings)
+    if flattering:
+        noun = count(flattering, "warning")
         doubts.append(f"{noun} about the data may make these figures too good: see below.")
-    if misread:
-        noun = count(misread, "warning")
+    if len(warnings) > flattering:
+        noun = count(len(warnings) - flattering, "warning")
         doubts.append(f"{noun} of what the model may misread, or not read at all: see below.")
     return tuple(doubts)
 

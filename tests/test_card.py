@@ -155,7 +155,7 @@ def test_every_kind_and_source_survives_json(options, source, split):
         ("modalities.labs.size", 64, "modalities.labs.size", "kind = 'image'"),
         ("modalities.labs.encodr", "mlp", "modalities.labs.encodr", "'encoder'"),
         ("modalities.labs.kind", "vectr", "modalities.labs.kind", "'vector'"),
-        ("modalities.labs.encoder", "cnn", "modalities.labs.encoder", "auto, linear, mlp"),
+        ("modalities.labs.encoder", "cnn", "modalities.labs.encoder", "auto, linear, kernel, mlp"),
         ("split.by", "patient", "split.by", "group, site, date, column"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 from jax import Array
 
-from fusionjax import encoders
+from fusionjax import card, encoders
 from fusionjax.encoders import layers, text
 from fusionjax.types import Encoder, Features, Inputs, Params
 
@@ -22,10 +22,11 @@ SHAPES = {
     "tabular": ((7, 5), 2),
     "vector": ((7, 5), 2),
 }
+QUICK = ("linear", "kernel", "mlp", "bag")
 GROWING = {"image": (1,), "audio": (1, 2), "signal": (1, 2), "text": (1,)}
 """Axes of instances and steps, which may be longer in another batch."""
 KINDS = tuple(SHAPES)
-ENCODERS = [(kind, name) for kind in KINDS for name in (*encoders.names(kind), "linear")]
+ENCODERS = [(kind, name) for kind in KINDS for name in encoders.names(kind)]
 quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 every_encoder = pytest.mark.parametrize(("kind", "name"), ENCODERS)
 
@@ -77,6 +78,11 @@ def slope(kind: str, name: str):
     return quick(jax.grad(loss, wanted))
 
 
+def test_a_card_may_name_every_encoder() -> None:
+    for kind in KINDS:
+        assert encoders.names(kind) == (*card.ENCODERS[kind], *card.UNTRAINED)
+
+
 def identical(a, b) -> None:
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y, strict=True), a, b)
 
@@ -102,7 +108,7 @@ def test_shapes_and_the_constant(kind: str, name: str) -> None:
     assert mask.dtype == bool
     np.testing.assert_array_equal(vector[:, 0], 1)
     np.testing.assert_array_equal(mask.any(1), inputs.mask.reshape(7, -1).any(1))
-    assert encoder.trained == (name != "linear")
+    assert encoder.trained == (name not in encoders.UNTRAINED)
 
 
 @every_encoder
@@ -115,9 +121,10 @@ def test_payload_in_masked_slots_changes_nothing_bit_for_bit(kind: str, name: st
         identical(slope(kind, name)(params, *poisoned), gradient)
 
 
+@pytest.mark.parametrize("name", encoders.UNTRAINED)
 @pytest.mark.parametrize("kind", KINDS)
-def test_payload_does_not_reach_what_is_fitted(kind: str) -> None:
-    encoder, params, inputs, _ = case(kind, "linear")
+def test_payload_does_not_reach_what_is_fitted(kind: str, name: str) -> None:
+    encoder, params, inputs, _ = case(kind, name)
     identical(encoder.init(jax.random.key(1), payloads(inputs)[0]), params)
 
 
@@ -142,7 +149,9 @@ def test_what_is_there_counts(kind: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        pytest.param(*e, marks=[] if e[1] in ("linear", "mlp", "bag") else pytest.mark.slow)
+        pytest.param(
+            *e, marks=[] if e[1] in ("linear", "kernel", "mlp", "bag") else pytest.mark.slow
+        )
         for e in ENCODERS
     ],
 )

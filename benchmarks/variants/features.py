@@ -21,7 +21,7 @@ from fusionjax.study import Study, log_prior, ordered, prepare, sample
 from fusionjax.types import Encoder, Features
 
 FORMAT = 1  # of what is kept
-Kind = Literal["linear", "trained"]
+Kind = Literal["linear", "kernel", "trained"]
 Progress = Callable[[str, int, int, float], None]
 
 
@@ -56,7 +56,7 @@ def read(
 ) -> Data:
     """The features of a card for seeds 0, 1, …; each is read from `cache` where it lies there.
 
-    "linear" encoders are untrained projections of at most `width` columns. "trained" ones learn
+    "linear" and "kernel" encoders are untrained, of at most `width` columns. "trained" ones learn
     jointly with a log-linear fusion on the training records of each seed; every contender then gets
     the same features, but those were made for the log-linear one.
     """
@@ -103,7 +103,7 @@ def _encoded(
 
 def _encoder(modality: Modality, kind: Kind, width: int) -> Encoder:
     options = modality.options
-    name = "linear" if kind == "linear" else encoders.DEFAULT[modality.kind]
+    name = encoders.DEFAULT[modality.kind] if kind == "trained" else kind
     vocabulary = options.vocabulary if isinstance(options, TextOptions) else 2000
     return encoders.build(modality.kind, name, width, vocabulary)
 
@@ -111,7 +111,7 @@ def _encoder(modality: Modality, kind: Kind, width: int) -> Encoder:
 def _weights(
     study: Study, stack: tuple[Encoder, ...], kind: Kind, seed: int, progress: Progress | None
 ) -> tuple[Any, ...]:
-    if kind == "linear":
+    if kind != "trained":
         inputs = sample(study).inputs
         keys = jax.random.split(jax.random.key(seed), len(stack))
         return tuple(train.init_encoder(*one) for one in zip(stack, keys, inputs, strict=True))

@@ -6,6 +6,7 @@ from typing import get_args
 from fusionjax.card.nouns import (
     ENCODERS,
     SPLITS,
+    UNTRAINED,
     AudioOptions,
     By,
     ImageOptions,
@@ -100,7 +101,7 @@ OPTIONS: Mapping[str, tuple[Callable[..., Options], Grammar]] = {
 
 def common(kind: Kind) -> Grammar:
     """The keys that a modality of any kind has, beside its kind."""
-    encoder = choice("auto", "linear", *ENCODERS[kind])
+    encoder = choice("auto", *UNTRAINED, *ENCODERS[kind])
     return {"column": column, "columns": several(column), "encoder": encoder}
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 Kind = Literal["image", "text", "audio", "signal", "tabular", "vector"]
 By = Literal["group", "site", "date", "column"]
 SPLITS = ("train", "validation", "test")
+UNTRAINED = ("linear", "kernel")
 ENCODERS: Mapping[str, tuple[str, ...]] = {
     "image": ("cnn", "vit"),
     "text": ("bag", "transformer"),

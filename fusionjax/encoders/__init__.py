@@ -7,7 +7,7 @@ bit, and gives finite features for a record that has nothing.
 from collections.abc import Callable, Mapping
 
 from fusionjax.card import Kind
-from fusionjax.encoders import audio, image, projection, signal, tabular, text, vector
+from fusionjax.encoders import audio, image, kernel, projection, signal, tabular, text, vector
 from fusionjax.encoders.adapters import Encoding, from_linen, from_nnx
 from fusionjax.types import Encoder
 
@@ -19,15 +19,29 @@ TRAINED: Mapping[Kind, Mapping[str, Callable[..., Encoder]]] = {
     "tabular": {"mlp": tabular.mlp, "tokens": tabular.tokens},
     "vector": {"mlp": vector.mlp},
 }
+UNTRAINED: Mapping[str, Callable[[Kind, int], Encoder]] = {
+    "linear": projection.linear,
+    "kernel": kernel.gaussian,
+}
+"""Encoders of every kind that see no label."""
 DEFAULT: Mapping[Kind, str] = {kind: next(iter(known)) for kind, known in TRAINED.items()}
 """The trained encoder of each kind to try first."""
 
-__all__ = ["DEFAULT", "TRAINED", "Encoding", "build", "from_linen", "from_nnx", "names"]
+__all__ = [
+    "DEFAULT",
+    "TRAINED",
+    "UNTRAINED",
+    "Encoding",
+    "build",
+    "from_linen",
+    "from_nnx",
+    "names",
+]
 
 
 def names(kind: Kind) -> tuple[str, ...]:
-    """The trained encoders of a kind; "linear", which is not trained, exists for every kind."""
-    return tuple(TRAINED[kind])
+    """The encoders of a kind, those that are trained first."""
+    return (*TRAINED[kind], *UNTRAINED)
 
 
 def build(kind: Kind, name: str, features: int, vocabulary: int = 2000) -> Encoder:
@@ -36,8 +50,8 @@ def build(kind: Kind, name: str, features: int, vocabulary: int = 2000) -> Encod
     `vocabulary`, that of the card, bounds the tokens that a trained encoder of text tells apart.
     Raises KeyError if the kind has no encoder of that name.
     """
-    if name == "linear":
-        return projection.linear(kind, features)
+    if name in UNTRAINED:
+        return UNTRAINED[name](kind, features)
     if kind == "text":
         return TRAINED[kind][name](features, vocabulary=vocabulary)
     return TRAINED[kind][name](features)

@@ -33,9 +33,9 @@ def linear(kind: Kind, features: int = 128) -> Encoder:
     summary = SUMMARIES[kind]
 
     def init(key: Key, inputs: Inputs) -> Params:
-        clean = _present(inputs)
+        clean = present(inputs)
         params = {"rarity": rarity(clean)} if kind == "text" else {}
-        rows = _in_chunks(jax.jit(summary), params, clean)
+        rows = in_chunks(jax.jit(summary), params, clean)
         centre, weight = _fit(rows, features, standardised=kind not in SAME_UNIT)
         return params | {"centre": centre, "weight": weight}
 
@@ -48,12 +48,13 @@ def linear(kind: Kind, features: int = 128) -> Encoder:
     return Encoder(init, apply, trained=False)
 
 
-def _present(inputs: Inputs) -> Inputs:
+def present(inputs: Inputs) -> Inputs:
+    """The records that have anything."""
     there = np.asarray(inputs.mask).any(axis=tuple(range(1, inputs.mask.ndim)))
     return jax.tree.map(lambda leaf: np.asarray(leaf)[there], inputs)
 
 
-def _in_chunks(
+def in_chunks(
     summary: Callable[[Params, Inputs], Array], params: Params, inputs: Inputs
 ) -> Float[np.ndarray, "record column"]:
     """At least one chunk, though it be empty, so that the number of columns is known."""
@@ -73,7 +74,7 @@ def _fit(
     kept = _informative(rows, varying(centre, sd))
     unit = _unit(rows, sd)[kept] if standardised else np.ones(len(kept))
     x = (rows - centre)[:, kept] / unit
-    axes = _principal_axes(x, features) if len(kept) > features else np.eye(len(kept))
+    axes = principal_axes(x, features) if len(kept) > features else np.eye(len(kept))
     variance = float(np.mean((x @ axes) ** 2)) if axes.size else 1.0
     return jnp.asarray(centre, jnp.float32), placed(axes, kept, unit, variance, len(centre))
 
@@ -87,7 +88,7 @@ def varying(
 
 def strongest(
     power: Float[np.ndarray, " axis"], axes: Float[np.ndarray, "column axis"]
-) -> tuple[Float[np.ndarray, " axis"], Float[np.ndarray, "column axis"]]:
+) -> tuple[Float[np.ndarray, " strong"], Float[np.ndarray, "column strong"]]:
     """Of eigenvalues and axes in rising order those that are not rounding, the largest first."""
     strong = power > 1e-6 * power[-1]
     return power[strong][::-1], axes[:, strong][:, ::-1]
@@ -133,11 +134,17 @@ def _informative(
     return np.sort(np.fromiter(first.values(), np.int64))
 
 
-def _principal_axes(
+def principal_axes(
     x: Float[np.ndarray, "record column"], count: int
 ) -> Float[np.ndarray, "column axis"]:
-    """The orthonormal axes of largest variance, from the smaller of the two Gram matrices."""
+    """The orthonormal axes of largest variance, from the smaller of the two Gram matrices.
+
+    Directions without variance are none of them: of no record there is no axis.
+    """
     from scipy.linalg import eigh
+
+    if not len(x):
+        return np.zeros((x.shape[1], 0))
 
     wide = len(x) < x.shape[1]
     gram = x @ x.T if wide else x.T @ x

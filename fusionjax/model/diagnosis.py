@@ -24,7 +24,7 @@ def encoder_stack(
     modalities: tuple[Modality, ...], names: tuple[str, ...], width: int, projection: int
 ) -> tuple[Encoder, ...]:
     """The encoders named, one a modality; the same arguments give the same functions."""
-    sizes = (projection if name == "linear" else width for name in names)
+    sizes = (projection if name in psi.UNTRAINED else width for name in names)
     return tuple(_encoder(*one) for one in zip(modalities, names, sizes, strict=True))
 
 

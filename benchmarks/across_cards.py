@@ -12,7 +12,8 @@ where splits are drawn anew, one seed's validation records are partly another's 
 row keeps what it cost and its scores as modalities go missing, one a scenario; told are the medians
 of each family's costs, and in every scenario the best fusion and the places of a few. Writes
 `variants.json` in FOLDER, benchmarks/results unless given, where cards that no RUN is of stay as
-they were; draws the ranks, and ends with one line.
+they were, and a card with other encoders than linear ones is one more; draws the ranks, and ends
+with one line.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def read(run: Path) -> dict[str, Any]:
     about = {key: content[key] for key in ("records", "seeds", "best", "chosen", "scenarios")}
     budget = content["config"]["budget"] | {"encoders": content["config"]["encoders"]}
     return {
-        "data": content["data"],
+        "data": titled(content),
         "contenders": len(table),
         **about,
         "budget": budget,
@@ -67,6 +68,12 @@ def read(run: Path) -> dict[str, Any]:
         "rows": rows,
         "published": published.on(content["data"]),
     }
+
+
+def titled(content: dict[str, Any]) -> str:
+    """The card, and its features where they are not the linear ones."""
+    encoders = content["config"]["encoders"]
+    return content["data"] if encoders == "linear" else f"{content['data']}, {encoders}"
 
 
 def families(rows: list[dict[str, Any]]) -> list[str]:

@@ -95,3 +95,9 @@ def test_cards_that_were_not_run_again_stay(run: Path, tmp_path: Path) -> None:
 def test_the_figure_is_drawn(run: Path, tmp_path: Path) -> None:
     across_cards.draw([across_cards.read(run)] * 5, tmp_path / "ranks.png")
     assert (tmp_path / "ranks.png").stat().st_size > 1000
+
+
+def test_other_encoders_make_another_card(run: Path) -> None:
+    path = run / "result.json"
+    path.write_text(path.read_text().replace('"linear"', '"kernel"'))
+    assert across_cards.read(run)["data"] == "few, kernel"

@@ -2,8 +2,9 @@
 
 import time
 import warnings
+from collections.abc import Iterator
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -64,48 +65,10 @@ def verdict(
     τ was integrated over carry the weight. `started` is what `time.perf_counter()` was when the
     engine began.
     """
-    shape, share, excess, limit = None, None, 0.0, 0.7
-    if log_ratio is not None:
-        shape, limit = psis.k_hat(log_ratio), psis.most_k_hat(len(log_ratio))
-        share, excess = 0.0, 1.0
-        if shape < np.inf:
-            share = psis.effective(log_ratio) / len(log_ratio)
-            excess = psis.tail_excess(log_ratio)
-    checks = (
-        (r_hat, lambda x: x <= MOST_R_HAT, f"r_hat {{:.3f}} is above {MOST_R_HAT}: draw longer"),
-        (
-            ess_bulk,
-            lambda x: x >= LEAST_ESS,
-            f"bulk ESS {{:.0f}} is below {LEAST_ESS:.0f}: draw more",
-        ),
-        (
-            ess_tail,
-            lambda x: x >= LEAST_ESS,
-            f"tail ESS {{:.0f}} is below {LEAST_ESS:.0f}: draw more",
-        ),
-        (divergences, lambda x: x == 0, "{} divergent transitions: the draws may miss a region"),
-        (
-            shape,
-            lambda x: x < limit or excess < LEAST_EXCESS,
-            f"k_hat {{:.2f}} is not below {limit:.2f}: θ is not near enough to Gaussian for these "
-            "draws to show how near; compare with nuts",
-        ),
-        (
-            share,
-            lambda x: x >= least_share,
-            "the true density makes of these draws only {:.0%}: θ is not near enough to Gaussian; "
-            "compare with nuts",
-        ),
-        (
-            carried,
-            lambda x: x >= LEAST_CARRIED,
-            f"τ hangs on {{:.0f}} points, fewer than {LEAST_CARRIED:.0f}: compare with nuts",
-        ),
-    )
-    failed = tuple(
-        text.format(value)
-        for value, passes, text in checks
-        if value is not None and not passes(value)
+    weights = _weights(log_ratio)
+    failed = (
+        *_of_chains(r_hat, ess_bulk, ess_tail, divergences),
+        *_of_weights(weights, least_share, carried),
     )
     theta = sum(f.shape[1] for f in observations.features) * (observations.onehot.shape[1] - 1)
     return Certificate(
@@ -116,12 +79,63 @@ def verdict(
         ess_tail=ess_tail,
         divergences=divergences,
         accept=accept,
-        k_hat=shape,
+        k_hat=weights.k_hat,
         likelihood_evaluations=likelihood_evaluations,
         seconds=time.perf_counter() - started,
         notes=(*notes, *failed),
         d2_over_n=theta**2 / max(float(np.sum(np.asarray(observations.weight))), 1.0),
     )
+
+
+class _Weights(NamedTuple):
+    """Of importance weights: k̂ and its limit, their effective share, and the tail's excess."""
+
+    k_hat: float | None = None
+    limit: float = 0.7
+    share: float | None = None
+    excess: float = 0.0
+
+
+def _weights(log_ratio: Float[np.ndarray, " draw"] | None) -> _Weights:
+    if log_ratio is None:
+        return _Weights()
+    k_hat, limit = psis.k_hat(log_ratio), psis.most_k_hat(len(log_ratio))
+    if not k_hat < np.inf:
+        return _Weights(k_hat, limit, 0.0, 1.0)
+    share = psis.effective(log_ratio) / len(log_ratio)
+    return _Weights(k_hat, limit, share, psis.tail_excess(log_ratio))
+
+
+def _of_chains(
+    r_hat: float | None, bulk: float | None, tail: float | None, divergences: int | None
+) -> Iterator[str]:
+    """What chains fail; a figure that is no number fails."""
+    if r_hat is not None and not r_hat <= MOST_R_HAT:
+        yield f"r_hat {r_hat:.3f} is above {MOST_R_HAT}: draw longer"
+    for name, ess in (("bulk", bulk), ("tail", tail)):
+        if ess is not None and not ess >= LEAST_ESS:
+            yield f"{name} ESS {ess:.0f} is below {LEAST_ESS:.0f}: draw more"
+    if divergences:
+        yield f"{divergences} divergent transitions: the draws may miss a region"
+
+
+def _of_weights(weights: _Weights, least_share: float, carried: float | None) -> Iterator[str]:
+    """What weighted draws, and the points that τ was integrated over, fail."""
+    k_hat, limit, share, excess = weights
+    if k_hat is not None and not (k_hat < limit or excess < LEAST_EXCESS):
+        yield (
+            f"k_hat {k_hat:.2f} is not below {limit:.2f}: θ is not near enough to Gaussian for "
+            "these draws to show how near; compare with nuts"
+        )
+    if share is not None and not share >= least_share:
+        yield (
+            f"the true density makes of these draws only {share:.0%}: θ is not near enough to "
+            "Gaussian; compare with nuts"
+        )
+    if carried is not None and not carried >= LEAST_CARRIED:
+        yield (
+            f"τ hangs on {carried:.0f} points, fewer than {LEAST_CARRIED:.0f}: compare with nuts"
+        )
 
 
 def to_arviz(posterior: Posterior) -> "InferenceData":

@@ -135,7 +135,8 @@ def contend(study: Study, config: Config, tell: Reporter) -> Outcome:
             progress=tell.advance,
         )
         rivals = (*rivals, ensemble)
-    alone = tuple(compare.single(one, study, i, rows) for i, one in enumerate(singles))
+    among = singles if len(singles) > 1 else ()
+    alone = tuple(compare.single(one, study, i, rows) for i, one in enumerate(among))
     return Outcome(study, best, (compare.fusion(best, study, rows), *alone, *rivals))
 
 

@@ -15,10 +15,12 @@ import pytest
 
 from experiments import diagnose
 from experiments.diagnose import Config
+from experiments.progress import reporter
 from fusionjax.clinic import world
 from fusionjax.clinic.write import write
 from fusionjax.crossfit import FitConfig
 from fusionjax.errors import CardError, ModelError, RecordError
+from fusionjax.study import restrict
 from fusionjax.train import TrainConfig
 from fusionjax.triage import ACTIONS
 from tests.small_study import Small
@@ -321,3 +323,11 @@ def test_checkpoints_belong_to_their_records_and_card(small: Small) -> None:
     }
     assert len(names) == 3
     assert diagnose._identity(study) == diagnose._identity(study._replace(table=study.table.copy()))
+
+
+def test_a_modality_that_has_no_company_is_not_compared_with_itself(
+    small: Small, tmp_path: Path
+) -> None:
+    with reporter() as tell:
+        outcome = diagnose.contend(restrict(small.study, (1,)), Config(tmp_path, fit=FIT), tell)
+    assert [c.role for c in outcome.contenders] == ["fusion", "baseline", "baseline"]

@@ -92,21 +92,11 @@ def blackjax(
     observations: Observations, bias: jax.Array, seeds: Sequence[int]
 ) -> Iterator[Sampled]:
     """BlackJAX's adjusted MCLMC with its own tuning, in NumPyro's unconstrained space."""
-    from jax.flatten_util import ravel_pytree
-    from numpyro.infer.util import initialize_model
-
     peer = importlib.import_module("blackjax")
     dynamic = importlib.import_module("blackjax.mcmc.adjusted_mclmc_dynamic")
     begun = time.perf_counter()
-    info = initialize_model(
-        jax.random.key(0), program.model, model_args=(observations, bias), dynamic_args=False
-    )
-    start, unravel = ravel_pytree(info.param_info.z)
+    start, density, theta = flattened(observations, bias)
     made = time.perf_counter() - begun
-
-    def density(x):
-        return -info.potential_fn(unravel(x))
-
     kernel = dynamic.build_kernel(dynamic.make_random_trajectory_length_fn(True))
 
     def tunable(rng_key, state, logdensity_fn, step_size, inverse_mass_matrix, **given):
@@ -156,22 +146,15 @@ def blackjax(
         warm = made + time.perf_counter() - started
         keys = jnp.swapaxes(jax.vmap(jax.random.split)(go), 0, 1)
         x, compiled, took = twice(partial(draw, state=state, tuned=tuned), keys)
-        samples = jax.vmap(jax.vmap(lambda x: info.postprocess_fn(unravel(x))))(x)
-        yield Sampled(weights(samples), warm + compiled, sum(compiling) + compiled, took)
+        yield Sampled(theta(x), warm + compiled, sum(compiling) + compiled, took)
 
 
 def nutpie(observations: Observations, bias: jax.Array, seeds: Sequence[int]) -> Iterator[Sampled]:
     """nutpie on the gradient that JAX makes of the program, as it comes."""
-    from jax.flatten_util import ravel_pytree
-    from numpyro.infer.util import initialize_model
-
     peer = importlib.import_module("nutpie")
     begun = time.perf_counter()
-    info = initialize_model(
-        jax.random.key(0), program.model, model_args=(observations, bias), dynamic_args=False
-    )
-    start, unravel = ravel_pytree(info.param_info.z)
-    gradient = jax.jit(jax.value_and_grad(lambda x: -info.potential_fn(unravel(x))))
+    start, log_density, theta = flattened(observations, bias)
+    gradient = jax.jit(jax.value_and_grad(log_density))
 
     def density(x):
         value, slope = gradient(jnp.asarray(x, jnp.float32))
@@ -198,9 +181,29 @@ def nutpie(observations: Observations, bias: jax.Array, seeds: Sequence[int]) ->
             for stats in (trace.warmup_sample_stats, trace.sample_stats)
         )
         x = jnp.asarray(np.asarray(trace.posterior["x"]), jnp.float32)
-        samples = jax.vmap(jax.vmap(lambda x: info.postprocess_fn(unravel(x))))(x)
         sampling = took * after / (before + after)
-        yield Sampled(weights(samples), made + took - sampling, sum(compiling), sampling)
+        yield Sampled(theta(x), made + took - sampling, sum(compiling), sampling)
+
+
+class Flattened(NamedTuple):
+    """The posterior as a density of one vector, and θ of such vectors [chain, draw, place]."""
+
+    start: jax.Array
+    density: Callable[[jax.Array], jax.Array]
+    theta: Callable[[jax.Array], dict[str, np.ndarray]]
+
+
+def flattened(observations: Observations, bias: jax.Array) -> Flattened:
+    """NumPyro's own unconstrained space, whose coordinates stand one after another."""
+    from jax.flatten_util import ravel_pytree
+    from numpyro.infer.util import initialize_model
+
+    info = initialize_model(
+        jax.random.key(0), program.model, model_args=(observations, bias), dynamic_args=False
+    )
+    start, unravel = ravel_pytree(info.param_info.z)
+    back = jax.vmap(jax.vmap(lambda x: info.postprocess_fn(unravel(x))))
+    return Flattened(start, lambda x: -info.potential_fn(unravel(x)), lambda x: weights(back(x)))
 
 
 def twice(run: Callable[[Any], Any], keys: jax.Array) -> tuple[Any, float, float]:

@@ -15,7 +15,7 @@ from benchmarks.variants.features import Data, Rows, read
 from benchmarks.variants.heads import Budget, Cost, Hyper, Outcome
 from benchmarks.variants.scores import Gap, Scored
 from experiments.progress import reporter
-from fusionjax import metrics
+from fusionjax import calibrate, metrics
 from fusionjax.fusion.log_linear import log_linear
 from fusionjax.fusion.variants import Variant
 from fusionjax.types import Features, Fusion
@@ -76,18 +76,29 @@ def test_aurc_by_hand() -> None:
 
 
 def test_the_mean_and_the_interval_are_of_one_loss() -> None:
-    """A record that was given a probability of e^-300 costs 36 nats in both, as in the metrics."""
+    """A record that was given a probability of e^-700 costs 36 nats in both, as in the metrics."""
     toy = data(1, 40)
     label = toy.label[toy.test.index[0]]
     plain = np.tile(np.log([0.3, 0.7]), (1, 10, 1))
     shown = plain[:, None].copy()
-    shown[0, 0, 0] = np.where(np.arange(2) == label[0], -300, 0)
+    shown[0, 0, 0] = np.where(np.arange(2) == label[0], -700, 0)
     outcome = Outcome(plain, shown, Hyper(*np.ones((3, 1))), np.ones((1, 1)), COST)
     found = scores.score(outcome, toy)
     assert found.test[0, 0, 0, label[0]] < -50
     in_metrics = metrics.nll(np.exp(found.test[0, 0]), label)
     np.testing.assert_allclose(found.values["nll"][0, 0], in_metrics)
     np.testing.assert_allclose(np.nanmean(found.losses[:, :, 0]), in_metrics)
+
+
+def test_few_records_that_are_all_right_do_not_sharpen_without_end() -> None:
+    toy = data(1, 40)
+    label = toy.label[toy.validation.index[0]]
+    right = np.log(np.where(np.arange(2) == label[:, None], 0.9, 0.1))[None]
+    shown = np.tile(np.log([0.9, 0.1]), (1, 1, 10, 1))
+    outcome = Outcome(right, shown, Hyper(*np.ones((3, 1))), np.ones((1, 1)), COST)
+    assert 1 < scores.score(outcome, toy).scale[0] < 4
+    likeliest = calibrate.temperature(right[0], label, np.array([0.5, 0.5]))
+    assert likeliest > 15
 
 
 def test_paired_test_holds_its_level_and_needs_the_patients() -> None:

@@ -328,6 +328,7 @@ def test_checkpoints_belong_to_their_records_and_card(small: Small) -> None:
 def test_a_modality_that_has_no_company_is_not_compared_with_itself(
     small: Small, tmp_path: Path
 ) -> None:
+    config = Config(tmp_path, fit=replace(FIT, folds=2))
     with reporter() as tell:
-        outcome = diagnose.contend(restrict(small.study, (1,)), Config(tmp_path, fit=FIT), tell)
+        outcome = diagnose.contend(restrict(small.study, (1,)), config, tell)
     assert [c.role for c in outcome.contenders] == ["fusion", "baseline", "baseline"]

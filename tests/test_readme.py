@@ -22,7 +22,7 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     write(tmp_path / "clinic", Dials(missing=0.1), 200, 0)
     monkeypatch.chdir(tmp_path)
     (code,) = blocks("README.md", "python")
-    quick = "fj.FitConfig(train=fj.TrainConfig(epochs=2))"
+    quick = "fj.FitConfig(train=fj.TrainConfig(epochs=2), folds=2)"
     exec(code.replace("fj.FitConfig()", quick), {})
     assert "[" in capsys.readouterr().out
     assert (tmp_path / "model" / "model.json").exists()

@@ -17,6 +17,8 @@ $(READY): requirements.txt pyproject.toml
 demo: $(READY)
 	$(BIN)/python -m experiments.demo
 
+# Most of a test's time is the compiler's, and little of it pays off there; test-all has all of it.
+test: export XLA_FLAGS += --xla_backend_optimization_level=1
 test: $(READY)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu"
 

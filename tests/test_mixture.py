@@ -120,6 +120,7 @@ def fitted_pi(seed: int, rows: int, swap: float, prior: Prior | None) -> Array:
     return singly.fit(seen, bias, jnp.ones(MODALITIES), prior, shared=False).pi
 
 
+@pytest.mark.slow
 def test_clean_records_drive_pi_to_1_and_swaps_to_their_rate() -> None:
     """By design: π is the rate of what the records were shown with, not a property of the data."""
     assert (fitted_pi(0, 4000, 0.0, None) > 0.99).all()

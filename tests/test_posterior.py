@@ -412,6 +412,7 @@ def test_laplace_against_quadrature(key, tiny, exact):
     np.testing.assert_allclose(sd, exact[1], rtol=0.2)
 
 
+@pytest.mark.slow
 def test_svi_against_quadrature(key, tiny, exact):
     found = svi.fit(key, *tiny, draws=4000, steps=600)
     mean, sd = summary(found)

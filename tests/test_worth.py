@@ -145,6 +145,7 @@ def test_rows_of_one_record_are_left_out_together(fitted):
         loo.leave_one_out(found.theta, half, bias, record[:5])
 
 
+@pytest.mark.slow
 def test_loo_is_the_posterior_fitted_without_the_record(key):
     observations, bias, _ = simulated(9, 30, (2, 2), 2, tau=(0.8, 0.8))
     found = importance.fit(key, observations, bias, draws=4000, proposed=16384)

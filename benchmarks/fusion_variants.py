@@ -53,6 +53,7 @@ class Config:
     """Where features are kept; OUT/cache unless given."""
     seeds: int = 10
     encoders: Kind = "linear"
+    """linear or kernel, which are not trained, or trained: the default of each kind of modality."""
     width: int = 64
     """Columns of a modality's features, at most."""
     budget: Budget = field(default_factory=Budget)

@@ -22,12 +22,13 @@ SHAPES = {
     "tabular": ((7, 5), 2),
     "vector": ((7, 5), 2),
 }
-QUICK = ("linear", "kernel", "mlp", "bag")
 GROWING = {"image": (1,), "audio": (1, 2), "signal": (1, 2), "text": (1,)}
 """Axes of instances and steps, which may be longer in another batch."""
 KINDS = tuple(SHAPES)
 ENCODERS = [(kind, name) for kind in KINDS for name in encoders.names(kind)]
 quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+QUICK = ("linear", "kernel", "mlp", "bag")
+"""Encoders that run without jit within seconds."""
 every_encoder = pytest.mark.parametrize(("kind", "name"), ENCODERS)
 
 
@@ -78,11 +79,6 @@ def slope(kind: str, name: str):
     return quick(jax.grad(loss, wanted))
 
 
-def test_a_card_may_name_every_encoder() -> None:
-    for kind in KINDS:
-        assert encoders.names(kind) == (*card.ENCODERS[kind], *card.UNTRAINED)
-
-
 def identical(a, b) -> None:
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y, strict=True), a, b)
 
@@ -96,6 +92,11 @@ def payloads(inputs: Inputs) -> list[Inputs]:
     spread = inputs.mask.reshape(inputs.mask.shape + (1,) * (inputs.values.ndim - inputs.mask.ndim))
     poison = (-5, 10**9) if integers else (np.nan, np.inf, -1e38)
     return [Inputs(jnp.where(spread, inputs.values, p), inputs.mask) for p in poison]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_card_may_name_every_encoder(kind: str) -> None:
+    assert encoders.names(kind) == (*card.ENCODERS[kind], *card.UNTRAINED)
 
 
 @every_encoder
@@ -148,12 +149,7 @@ def test_what_is_there_counts(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [
-        pytest.param(
-            *e, marks=[] if e[1] in ("linear", "kernel", "mlp", "bag") else pytest.mark.slow
-        )
-        for e in ENCODERS
-    ],
+    [pytest.param(*e, marks=[] if e[1] in QUICK else pytest.mark.slow) for e in ENCODERS],
 )
 def test_jit_equals_eager(kind: str, name: str) -> None:
     encoder, params, inputs, _ = case(kind, name)

@@ -133,8 +133,8 @@ def test_levels_alone_make_a_federation(tmp_path) -> None:
 def test_what_is_no_sum_is_refused(pooled) -> None:
     card = pooled.card
     text = replace(card.modalities[0], kind="text")
-    trained = replace(card.modalities[0], encoder="cnn")
-    for modality, word in ((text, "tokenizer"), (trained, "trained")):
+    other = [replace(card.modalities[0], encoder=name) for name in ("cnn", "kernel")]
+    for modality, word in ((text, "tokenizer"), *((one, "not fitted by sums") for one in other)):
         with pytest.raises(CardError, match=word):
             statistics.check(replace(card, modalities=(modality,)))
     wild = replace(card.modalities[-1], columns=("gene_*",))

@@ -87,20 +87,15 @@ def test_records_that_do_not_differ_leave_the_constant_alone(values: np.ndarray)
 
 
 def test_without_any_record_only_the_constant_is_left() -> None:
-    encoder, nobody = (
-        kernel.gaussian("vector", 8),
-        Inputs(jnp.ones((3, 4)), jnp.zeros((3, 4), bool)),
-    )
+    encoder = kernel.gaussian("vector", 8)
+    nobody = Inputs(jnp.ones((3, 4)), jnp.zeros((3, 4), bool))
     assert encoder.apply(encoder.init(jax.random.key(0), nobody), nobody).vector.shape == (3, 1)
 
 
 def test_what_is_kept_does_not_grow_with_the_records() -> None:
     rng = np.random.default_rng(2)
-    shapes = [
-        jax.tree.map(
-            jnp.shape,
-            kernel.gaussian("vector", 8).init(jax.random.key(0), complete(rng.normal(size=(n, 4)))),
-        )
-        for n in (50, 400)
-    ]
-    assert shapes[0] == shapes[1]
+    encoder = kernel.gaussian("vector", 8)
+    few, many = (
+        encoder.init(jax.random.key(0), complete(rng.normal(size=(n, 4)))) for n in (50, 400)
+    )
+    assert jax.tree.map(jnp.shape, few) == jax.tree.map(jnp.shape, many)

@@ -67,9 +67,7 @@ def same(one, other) -> bool:
     return all(np.array_equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize(
-    "scheme", ["blending", pytest.param("noisy-modulation", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("scheme", ["blending", "noisy-modulation"])
 def test_stopped_and_resumed_equals_never_stopped(scheme: Scheme, tmp_path: Path) -> None:
     """Blending is stopped in its second run, so that the first is not trained again."""
     with pytest.raises(Stopped):

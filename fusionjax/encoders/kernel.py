@@ -1,10 +1,8 @@
 """ψ without training that bends: principal axes of waves along the untrained projection.
 
 A log-linear model on these features is nearly one on all functions that a Gaussian kernel gives, a
-Gaussian process for each modality. Waves and their means hold no patient's record, as landmarks do.
+Gaussian process for each modality. What is kept are means and axes: landmarks would be records.
 """
-
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -27,39 +25,30 @@ def gaussian(kind: Kind, features: int = 128) -> Encoder:
     k(x, x') = exp(−|x − x'|² / mean squared distance) is the mean of cos ω·(x − x') over
     ω ~ N(0, I/p) for the p columns of `projection.linear`, whose mean variance is 1. `WAVES` ω
     stand for all, orthogonal in blocks (Rahimi and Recht 2007, a sine and a cosine of each; Yu et
-    al. 2016, eq. 4), and the principal axes of these waves for those of the kernel matrix
-    (Lopez-Paz et al. 2014). `init` draws ω from its key and fits the rest to those of its records
-    that have anything. It cannot be jitted. With no record at all z has no column.
+    al. 2016), and the principal axes of these waves for those of the kernel matrix (Lopez-Paz et
+    al. 2014). `init` draws ω from its key and fits the rest to those of its records that have
+    anything. It cannot be jitted. With no record at all z has no column.
     """
     line = projection.linear(kind, COLUMNS)
 
+    def waves(params: Params, inputs: Inputs) -> Float[Array, "batch wave"]:
+        angle = line.apply(params["line"], inputs).vector[:, 1:] @ params["frequency"]
+        return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=1) / np.sqrt(WAVES)
+
     def init(key: Key, inputs: Inputs) -> Params:
-        params = line.init(key, inputs)
-        frequency = _frequencies(key, params["weight"].shape[1])
-        fixed = {"line": params, "frequency": frequency}
-        rows = projection.in_chunks(jax.jit(_waves_of(line)), fixed, projection.present(inputs))
-        centre = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
-        axes = projection.principal_axes(rows - centre, features)
-        variance = np.mean(((rows - centre) @ axes) ** 2) if axes.size else 1.0
-        weight = jnp.asarray(axes / np.sqrt(variance), jnp.float32)
-        return fixed | {"centre": jnp.asarray(centre, jnp.float32), "weight": weight}
+        params = {"line": line.init(key, inputs)}
+        params |= {"frequency": _frequencies(key, params["line"]["weight"].shape[1])}
+        rows = projection.in_chunks(jax.jit(waves), params, projection.present(inputs))
+        centre, weight = projection.fitted(rows, features, standardised=False)
+        return params | {"centre": centre, "weight": weight}
 
     def apply(params: Params, inputs: Inputs) -> Features:
         clean = adapters.blanked(inputs)
         with jax.default_matmul_precision("highest"):
-            z = (_waves_of(line)(params, clean) - params["centre"][None, :]) @ params["weight"]
+            z = (waves(params, clean) - params["centre"][None, :]) @ params["weight"]
         return adapters.features(z, clean.mask)
 
     return Encoder(init, apply, trained=False)
-
-
-def _waves_of(line: Encoder) -> Callable[[Params, Inputs], Array]:
-    def waves(params: Params, inputs: Inputs) -> Float[Array, "batch wave"]:
-        x = line.apply(params["line"], inputs).vector[:, 1:]
-        angle = x @ params["frequency"]
-        return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=1) / np.sqrt(WAVES)
-
-    return waves
 
 
 def _frequencies(key: Key, columns: int) -> Float[Array, "column wave"]:

@@ -36,7 +36,7 @@ def linear(kind: Kind, features: int = 128) -> Encoder:
         clean = present(inputs)
         params = {"rarity": rarity(clean)} if kind == "text" else {}
         rows = in_chunks(jax.jit(summary), params, clean)
-        centre, weight = _fit(rows, features, standardised=kind not in SAME_UNIT)
+        centre, weight = fitted(rows, features, standardised=kind not in SAME_UNIT)
         return params | {"centre": centre, "weight": weight}
 
     def apply(params: Params, inputs: Inputs) -> Features:
@@ -66,15 +66,16 @@ def in_chunks(
     return np.concatenate(parts)
 
 
-def _fit(
+def fitted(
     rows: Float[np.ndarray, "record column"], features: int, standardised: bool
 ) -> tuple[Float[Array, " column"], Float[Array, "column p"]]:
+    """The centre of the rows, and the weight that makes z of what is left of them (`linear`)."""
     centre = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1])
     sd = rows.std(axis=0) if len(rows) else centre
     kept = _informative(rows, varying(centre, sd))
     unit = _unit(rows, sd)[kept] if standardised else np.ones(len(kept))
     x = (rows - centre)[:, kept] / unit
-    axes = principal_axes(x, features) if len(kept) > features else np.eye(len(kept))
+    axes = _principal_axes(x, features) if len(kept) > features else np.eye(len(kept))
     variance = float(np.mean((x @ axes) ** 2)) if axes.size else 1.0
     return jnp.asarray(centre, jnp.float32), placed(axes, kept, unit, variance, len(centre))
 
@@ -134,17 +135,11 @@ def _informative(
     return np.sort(np.fromiter(first.values(), np.int64))
 
 
-def principal_axes(
+def _principal_axes(
     x: Float[np.ndarray, "record column"], count: int
 ) -> Float[np.ndarray, "column axis"]:
-    """The orthonormal axes of largest variance, from the smaller of the two Gram matrices.
-
-    Directions without variance are none of them: of no record there is no axis.
-    """
+    """The orthonormal axes of largest variance, from the smaller of the two Gram matrices."""
     from scipy.linalg import eigh
-
-    if not len(x):
-        return np.zeros((x.shape[1], 0))
 
     wide = len(x) < x.shape[1]
     gram = x @ x.T if wide else x.T @ x

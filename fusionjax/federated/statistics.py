@@ -8,7 +8,7 @@
 | levels of a categorical column    | tables of buckets (`levels`)                             |
 
 It differs from the pooled one by rounding alone. Notes are refused, since their tokenizer is
-trained on text; so are encoders that are trained, and columns that the card does not name.
+trained on text; so are other encoders than linear ones, and columns that the card does not name.
 """
 
 from typing import Any, NamedTuple
@@ -47,7 +47,7 @@ def check(card: Card) -> None:
             problem = "is text, whose tokenizer is trained on notes and is no sum over records"
             raise CardError(card.path, place, problem, "Leave it out of the federation.")
         if modality.encoder not in ("auto", "linear"):
-            problem = f"is {modality.encoder!r}, which is trained"
+            problem = f"is {modality.encoder!r}, which is not fitted by sums over records"
             raise CardError(card.path, f"{place}.encoder", problem, 'A federation has "linear".')
         options: Any = modality.options
         if modality.kind == "signal" and not options.channels:
